@@ -11,7 +11,7 @@ export type RefusalKind =
   | "unauthenticated"
   | "unavailable";
 
-/** One thing wrong with a request: the field's path in its JSON spelling, and what is wrong with it. */
+/** One thing wrong with a request: the path of the field in its proto spelling, such as `error.message`, and what is wrong. */
 export interface Violation {
   field: string;
   description: string;
