@@ -65,7 +65,7 @@ function typeOf(field: DescField | DescExtension): string {
   if (field.enum !== undefined) return `.${field.enum.typeName}`;
   if (field.message !== undefined) return `.${field.message.typeName}`;
   if (field.scalar !== undefined) return scalarName(field.scalar);
-  throw new Error(`${field.toString()} has no type`);
+  throw new Error("a field has no type");
 }
 
 function scalarName(scalar: ScalarType): string {

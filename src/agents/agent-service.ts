@@ -1,0 +1,125 @@
+import { appendAudit } from "../audit/audit-log.ts";
+import type { EnrollmentCaller } from "../identity/caller.ts";
+import { invalidField, Refusal } from "../runtime/refusal.ts";
+import { formatId, newUuid, parseId } from "../runtime/resource-id.ts";
+import type { Db, Tx } from "../storage/database.ts";
+import type { JsonObject, Labels } from "../storage/schema.ts";
+import { unauthenticated } from "../tokens/authenticate.ts";
+import { countEnrollment, createToken, keepOnly, lockEnrollmentToken } from "../tokens/token-service.ts";
+import { type AgentRecord, type AgentProfile, findAgent, insertAgent, type LockedState, lockAgentState, markRemoved, updateProfile, writeAgentState } from "./agent-store.ts";
+import { type EarlierEnrollment, findEnrollment, rememberEnrollment } from "./enrollment-store.ts";
+
+const MAX_LABELS = 64;
+
+/** The project's agent of that name, or NOT_FOUND. */
+export async function requireAgent(db: Db | Tx, projectId: string, name: string): Promise<AgentRecord> {
+  const agent = await findAgent(db, projectId, name);
+  if (agent === undefined) throw new Refusal("not-found", `no agent named ${name}`);
+  return agent;
+}
+
+export interface EnrollmentWish {
+  name: string;
+  /** Empty: this enrollment cannot be repeated. */
+  nonce: string;
+  labels: Labels;
+  capabilities: string[];
+  deviceInfo: JsonObject | null;
+  agentTokenTtlMs: number;
+}
+
+export interface Enrolled {
+  agent: AgentRecord;
+  /** The agent's token. */
+  secret: string;
+}
+
+/**
+ * Makes an agent and its token, and counts one use of the enrollment token. A nonce seen before on this token is the
+ * same enrollment again: it counts nothing and gets a new secret, which ends every one before.
+ */
+export async function enrollAgent(tx: Tx, caller: EnrollmentCaller, wish: EnrollmentWish): Promise<Enrolled> {
+  await lockEnrollmentToken(tx, caller.tokenId);
+  const earlier =
+    wish.nonce === "" ? undefined : await findEnrollment(tx, caller.projectId, caller.tokenId, wish.nonce);
+  return earlier === undefined ? await enrollNew(tx, caller, wish) : await enrollAgain(tx, caller, wish, earlier);
+}
+
+async function enrollNew(tx: Tx, caller: EnrollmentCaller, wish: EnrollmentWish): Promise<Enrolled> {
+  if (!(await countEnrollment(tx, caller.tokenId))) {
+    throw new Refusal("unauthenticated", "this enrollment token is used up", {
+      reason: "ENROLLMENT_TOKEN_USED_UP",
+      headers: unauthenticated().headers,
+    });
+  }
+  const { projectId } = caller;
+  // The operator who minted the token has the last word on labels.
+  const labels = { ...wish.labels, ...caller.labels };
+  if (Object.keys(labels).length > MAX_LABELS) {
+    throw invalidField("labels", `at most ${MAX_LABELS} together with those of the enrollment token`);
+  }
+  const id = newUuid();
+  const { name, nonce, capabilities, deviceInfo } = wish;
+  if (!(await insertAgent(tx, { projectId, id, name, labels, capabilities, deviceInfo }))) {
+    throw new Refusal("already-exists", `an agent named ${name} is enrolled`);
+  }
+  if (nonce !== "") await rememberEnrollment(tx, { projectId, tokenId: caller.tokenId, nonce, agentId: id });
+  await appendAudit(tx, [
+    { projectId, actor: caller.actor, action: "agent.enrolled", subject: formatId("agent", id), to: name },
+  ]);
+  return await withToken(tx, caller, wish, id);
+}
+
+async function enrollAgain(
+  tx: Tx,
+  caller: EnrollmentCaller,
+  wish: EnrollmentWish,
+  earlier: EarlierEnrollment,
+): Promise<Enrolled> {
+  if (earlier.agentName !== wish.name) {
+    throw new Refusal("already-exists", `this nonce enrolled the agent ${earlier.agentName}`, {
+      violations: [{ field: "nonce", description: "was used to enroll an agent of another name" }],
+    });
+  }
+  return await withToken(tx, caller, wish, earlier.agentId);
+}
+
+async function withToken(tx: Tx, caller: EnrollmentCaller, wish: EnrollmentWish, agentId: string): Promise<Enrolled> {
+  const { projectId, actor } = caller;
+  const minted = await createToken(tx, { projectId, role: "agent", actor, agentId, ttlMs: wish.agentTokenTtlMs });
+  await keepOnly(tx, projectId, agentId, minted.tokenId, actor);
+  return { agent: await requireAgent(tx, projectId, wish.name), secret: minted.text };
+}
+
+/** The id of an agent, by its name or by its id, which also finds one that was removed. */
+export async function findAgentId(db: Db | Tx, projectId: string, nameOrId: string): Promise<string | undefined> {
+  const agent = await findAgent(db, projectId, nameOrId);
+  return agent?.id ?? parseId("agent", nameOrId);
+}
+
+/** Locks the agent's row; NOT_FOUND where the agent was removed meanwhile. */
+export async function lockAgent(tx: Tx, projectId: string, agentId: string): Promise<LockedState> {
+  const state = await lockAgentState(tx, projectId, agentId);
+  if (state === undefined) throw new Refusal("not-found", "this agent was removed", { reason: "AGENT_REMOVED" });
+  return state;
+}
+
+/** Writes a state whose row the transaction has locked. `seen` notes a heartbeat by the database's clock. */
+export async function saveAgentState(
+  tx: Tx,
+  projectId: string,
+  state: LockedState,
+  noted: { seen: boolean; statusChanged: boolean },
+): Promise<void> {
+  await writeAgentState(tx, projectId, state, noted);
+}
+
+/** Writes what a heartbeat says of its agent besides its state; what is undefined stays. */
+export async function saveProfile(tx: Tx, projectId: string, agentId: string, profile: AgentProfile): Promise<void> {
+  await updateProfile(tx, projectId, agentId, profile);
+}
+
+/** Ends an agent whose row the transaction has locked: its name is free, what it left behind stays under its id. */
+export async function forgetAgent(tx: Tx, projectId: string, agentId: string): Promise<void> {
+  await markRemoved(tx, projectId, agentId);
+}

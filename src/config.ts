@@ -1,0 +1,230 @@
+import { z } from "zod";
+import { parseDuration } from "./runtime/duration.ts";
+
+/** The server's settings, parsed. */
+export interface Config {
+  httpAddress: ListenAddress;
+  grpcAddress: ListenAddress;
+  /** Undefined: the embedded PostgreSQL. */
+  databaseUrl: string | undefined;
+  /** Folder of the embedded database and of `operator.token`. */
+  dataDir: string;
+  corsOrigins: string[];
+  heartbeatIntervalMs: number;
+  agentTokenTtlMs: number;
+  logLevel: LogLevel;
+}
+
+export interface ListenAddress {
+  host: string;
+  /** 0 lets the operating system choose. */
+  port: number;
+}
+
+const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+type LogLevel = (typeof logLevels)[number];
+
+/** A setting that stops the start; the message names it and says what it must be. */
+export class SettingError extends Error {
+  constructor(problems: string[]) {
+    super(problems.join("\n"));
+    this.name = "SettingError";
+  }
+}
+
+/** One setting as users meet it. `flag` is that of `drover serve`. */
+export interface Setting {
+  env: string;
+  flag: string;
+  default: string;
+  description: string;
+}
+
+type Parsed = { ok: true; value: unknown } | { ok: false; problem: string };
+
+interface SettingRule {
+  env: string;
+  default: string;
+  description: string;
+  key: keyof Config;
+  parse: (text: string) => Parsed;
+}
+
+const rules: SettingRule[] = [
+  {
+    env: "DROVER_HTTP_ADDR",
+    default: "127.0.0.1:8080",
+    description: "where Connect, gRPC-Web, gRPC and REST are served",
+    key: "httpAddress",
+    parse: parseAddress,
+  },
+  {
+    env: "DROVER_GRPC_ADDR",
+    default: "127.0.0.1:9090",
+    description: "where native gRPC is served",
+    key: "grpcAddress",
+    parse: parseAddress,
+  },
+  {
+    env: "DATABASE_URL",
+    default: "",
+    description: "postgres://… of a PostgreSQL server; the embedded one when left out",
+    key: "databaseUrl",
+    parse: parseDatabaseUrl,
+  },
+  {
+    env: "DROVER_DATA_DIR",
+    default: ".drover",
+    description: "folder of the embedded database and of operator.token",
+    key: "dataDir",
+    parse: (text) => (text.includes("\0") ? bad("must be a path") : good(text)),
+  },
+  {
+    env: "DROVER_CORS_ORIGINS",
+    default: "",
+    description: "origins that browsers may call from, separated by commas",
+    key: "corsOrigins",
+    parse: parseOrigins,
+  },
+  {
+    env: "DROVER_HEARTBEAT_INTERVAL",
+    default: "15s",
+    description: "time between an agent's heartbeats",
+    key: "heartbeatIntervalMs",
+    parse: (text) => parseDurationWithin(text, 1_000, 3_600_000, "between 1s and 1h"),
+  },
+  {
+    env: "DROVER_AGENT_TOKEN_TTL",
+    default: "30d",
+    description: "how long an agent's token lives; it is renewed from a third of that on",
+    key: "agentTokenTtlMs",
+    parse: (text) => parseDurationWithin(text, 1_000, 3_650 * 86_400_000, "between 1s and 3650d"),
+  },
+  {
+    env: "DROVER_LOG_LEVEL",
+    default: "info",
+    description: `one of ${logLevels.join(", ")}`,
+    key: "logLevel",
+    parse: parseLogLevel,
+  },
+];
+
+/** Settings of the product that this version does not honour: to accept one and ignore it would be a lie. */
+const notHonoured = [
+  "DROVER_TLS_CERT",
+  "DROVER_TLS_KEY",
+  "DROVER_TLS_CLIENT_CA",
+  "DROVER_STALE_AFTER",
+  "DROVER_OFFLINE_AFTER",
+  "DROVER_OFFLINE_GRACE",
+  "DROVER_LEASE",
+  "DROVER_RETRY_BACKOFF",
+  "DROVER_RETRY_BACKOFF_MAX",
+  "DROVER_MAX_HEARTBEATS_PER_SECOND",
+  "DROVER_BRAKE_FRACTION",
+  "DROVER_BRAKE_MIN_AGENTS",
+  "DROVER_BRAKE_RATE",
+  "DROVER_RETENTION_TASKS",
+  "DROVER_RETENTION_ERRORS",
+  "DROVER_RETENTION_EVENTS",
+  "DROVER_RETENTION_AUDIT",
+  "DROVER_RETENTION_RUNS",
+];
+
+/** Every setting that is honoured, for help texts. */
+export const settings: readonly Setting[] = rules.map(({ env, default: value, description }) => ({
+  env,
+  flag: flagOf(env),
+  default: value,
+  description,
+}));
+
+function flagOf(env: string): string {
+  return env.replace(/^DROVER_/, "").toLowerCase().replaceAll("_", "-");
+}
+
+/**
+ * Reads all settings, a flag before its environment variable. Throws a SettingError that lists every bad one.
+ * `flags` are keyed by flag, such as `http-addr`.
+ */
+export function readConfig(
+  environment: Readonly<Record<string, string | undefined>>,
+  flags: Readonly<Record<string, string | undefined>>,
+): Config {
+  const problems = notHonoured
+    .filter((env) => environment[env] !== undefined || flags[flagOf(env)] !== undefined)
+    .map((env) => `${env} is not supported by this version of Drover: leave it out.`);
+  const values: Record<string, unknown> = {};
+  for (const rule of rules) {
+    const text = flags[flagOf(rule.env)] ?? nonEmpty(environment[rule.env]) ?? rule.default;
+    const parsed = rule.parse(text);
+    if (parsed.ok) values[rule.key] = parsed.value;
+    else problems.push(`${rule.env} (--${flagOf(rule.env)}) ${parsed.problem}, not "${text}".`);
+  }
+  if (problems.length > 0) throw new SettingError(problems);
+  return configShape.parse(values);
+}
+
+const address = z.object({ host: z.string(), port: z.number() });
+const configShape: z.ZodType<Config> = z.object({
+  httpAddress: address,
+  grpcAddress: address,
+  databaseUrl: z.union([z.string(), z.undefined()]),
+  dataDir: z.string(),
+  corsOrigins: z.array(z.string()),
+  heartbeatIntervalMs: z.number(),
+  agentTokenTtlMs: z.number(),
+  logLevel: z.enum(logLevels),
+});
+
+function nonEmpty(text: string | undefined): string | undefined {
+  return text === undefined || text.trim() === "" ? undefined : text.trim();
+}
+
+function good(value: unknown): Parsed {
+  return { ok: true, value };
+}
+
+function bad(problem: string): Parsed {
+  return { ok: false, problem };
+}
+
+function parseAddress(text: string): Parsed {
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]\s]*)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  if (match === null || port > 65_535) return bad("must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080");
+  return good({ host: match[1] ?? (match[2] || "0.0.0.0"), port });
+}
+
+function parseDatabaseUrl(text: string): Parsed {
+  if (text === "") return good(undefined);
+  if (!/^postgres(?:ql)?:\/\//.test(text)) return bad("must begin with postgres://");
+  return good(text);
+}
+
+function parseOrigins(text: string): Parsed {
+  const origins = text.split(",").map((origin) => origin.trim()).filter((origin) => origin !== "");
+  for (const origin of origins) {
+    if (!isOrigin(origin)) return bad("must be origins such as https://app.example.com, separated by commas");
+  }
+  return good(origins);
+}
+
+function isOrigin(text: string): boolean {
+  try {
+    return new URL(text).origin === text;
+  } catch {
+    return false;
+  }
+}
+
+function parseDurationWithin(text: string, minimumMs: number, maximumMs: number, words: string): Parsed {
+  const parsed = parseDuration(text);
+  if (parsed.kind === "bad") return bad("must be a duration such as 250ms, 15s, 1h30m or 30d");
+  if (parsed.ms < minimumMs || parsed.ms > maximumMs) return bad(`must be ${words}`);
+  return good(parsed.ms);
+}
+
+function parseLogLevel(text: string): Parsed {
+  return logLevels.some((level) => level === text) ? good(text) : bad(`must be one of ${logLevels.join(", ")}`);
+}

@@ -1,0 +1,157 @@
+/** The only full wiring: from a database and settings to a serving control plane. */
+import type { Interceptor } from "@connectrpc/connect";
+import { AgentService } from "../gen/drover/v1/agent_service_pb.js";
+import { EventService } from "../gen/drover/v1/event_service_pb.js";
+import { FleetService } from "../gen/drover/v1/fleet_service_pb.js";
+import { ProjectService } from "../gen/drover/v1/project_service_pb.js";
+import { TokenService } from "../gen/drover/v1/token_service_pb.js";
+import { findAgentId } from "./agents/agent-service.ts";
+import { createEnrollRpc } from "./agents/enroll-rpc.ts";
+import { createAuditRpc } from "./audit/audit-rpc.ts";
+import type { Config } from "./config.ts";
+import { type BoundAddress, type Door, type ServedService, serve } from "./doors/door.ts";
+import { createGrpcDoor } from "./doors/grpc-door.ts";
+import { createHealthService, HealthState } from "./doors/health.ts";
+import { createProbes } from "./doors/probes.ts";
+import { createRestDoor } from "./doors/rest-door.ts";
+import { createWebDoor } from "./doors/web-door.ts";
+import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
+import { createFleetRpc } from "./fleet/fleet-rpc.ts";
+import { createHeartbeatRpc } from "./heartbeat/heartbeat-rpc.ts";
+import { type HeartbeatListener, HeartbeatService } from "./heartbeat/heartbeat-service.ts";
+import { forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
+import { noHeldTasks } from "./heartbeat/held-tasks.ts";
+import { forgetOldAnswers } from "./idempotency/answer-once.ts";
+import type { Logger } from "./observability/logger.ts";
+import { createProjectRpc } from "./projects/project-rpc.ts";
+import { findProjectByName } from "./projects/project-store.ts";
+import { createAccessInterceptor } from "./rpc/access-interceptor.ts";
+import { createErrorInterceptor } from "./rpc/error-interceptor.ts";
+import { GuessLimiter } from "./rpc/guess-limiter.ts";
+import { createValidationInterceptor } from "./rpc/validation-interceptor.ts";
+import { formatId } from "./runtime/resource-id.ts";
+import type { Service } from "./runtime/service.ts";
+import type { Database } from "./storage/database.ts";
+import { Pruner } from "./storage/pruner.ts";
+import { authenticate } from "./tokens/authenticate.ts";
+import { LastUsedRecorder } from "./tokens/last-used.ts";
+import { createRotateTokenRpc, createTokenRpc } from "./tokens/token-rpc.ts";
+import { createTranscoder } from "./transcoder/transcoder.ts";
+
+/** A control plane that serves while it is started. */
+export interface ControlPlane extends Service {
+  /** Where the doors listen; known once started. */
+  readonly addresses: { http: BoundAddress; grpc: BoundAddress };
+}
+
+export function createControlPlane(database: Database, config: Config, logger: Logger): ControlPlane {
+  const { db } = database;
+  const lastUsed = new LastUsedRecorder(db, (error) => logger.warn({ err: error }, "uses of tokens were not noted"));
+  const pruner = new Pruner(
+    [(batchSize) => forgetOldAnswers(db, batchSize), (batchSize) => forgetOldEffects(db, batchSize)],
+    (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
+  );
+  const health = new HealthState();
+  const services = [...createServices(database, config, logger), createHealthService(health)];
+  const interceptors = createInterceptors(database, lastUsed, logger);
+  const report = (problem: string, error: unknown) => logger.warn({ err: error }, problem);
+  const rest = createRestDoor(createTranscoder({ services, interceptors, enumNames: "short" }));
+  const ready = async () => {
+    await database.sql`SELECT 1`;
+    return undefined;
+  };
+  const web = createWebDoor({
+    ...config.httpAddress,
+    services,
+    interceptors,
+    handlers: [rest, createProbes({ database: ready })],
+    corsOrigins: config.corsOrigins,
+    report,
+  });
+  const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors });
+  return assemble({ web, grpc, background: [lastUsed, pruner], health, services });
+}
+
+function assemble(parts: {
+  web: Door;
+  grpc: Door;
+  background: Service[];
+  health: HealthState;
+  services: ServedService[];
+}): ControlPlane {
+  const { web, grpc, background, health, services } = parts;
+  return {
+    get addresses() {
+      return { http: web.address, grpc: grpc.address };
+    },
+    async start() {
+      for (const service of background) await service.start();
+      for (const name of ["", ...services.map(({ service }) => service.typeName)]) health.set(name, true);
+      await web.start();
+      await grpc.start();
+    },
+    async stop() {
+      health.stopServing();
+      await Promise.all([web.stop(), grpc.stop()]);
+      for (const service of background) await service.stop();
+    },
+  };
+}
+
+function createServices(database: Database, config: Config, logger: Logger): ServedService[] {
+  const { db } = database;
+  const listener = createHeartbeatListener(logger);
+  const heartbeats = new HeartbeatService(db, noHeldTasks, listener, config.agentTokenTtlMs);
+  const revoked = (tokenIds: string[]) => {
+    for (const id of tokenIds) logger.info({ token: formatId("token", id) }, "token revoked");
+  };
+  const resolveSubject = async (projectId: string, nameOrId: string) => {
+    const agentId = await findAgentId(db, projectId, nameOrId);
+    return agentId === undefined ? nameOrId : formatId("agent", agentId);
+  };
+  return [
+    serve(AgentService, {
+      ...createEnrollRpc(db, config),
+      ...createHeartbeatRpc(heartbeats, noHeldTasks, config.heartbeatIntervalMs),
+      ...createReportErrorRpc(db),
+      ...createRotateTokenRpc(db, config.agentTokenTtlMs),
+    }),
+    serve(FleetService, {
+      ...createFleetRpc(db, { transition: listener.transition, revoked }),
+      ...createErrorListRpc(db),
+    }),
+    serve(EventService, createAuditRpc(db, resolveSubject)),
+    serve(TokenService, createTokenRpc(db, revoked)),
+    serve(ProjectService, createProjectRpc(db)),
+  ];
+}
+
+function createInterceptors(database: Database, lastUsed: LastUsedRecorder, logger: Logger): Interceptor[] {
+  const { db } = database;
+  const access = {
+    authenticate: (authorization: string | null, mayRenew: boolean) => authenticate(db, authorization, mayRenew),
+    findProject: (name: string) => findProjectByName(db, name),
+    used: (tokenId: string) => lastUsed.used(tokenId),
+  };
+  return [
+    createErrorInterceptor((method, error) => logger.error({ err: error, method }, "a call failed")),
+    createAccessInterceptor(access, new GuessLimiter()),
+    createValidationInterceptor(),
+  ];
+}
+
+function createHeartbeatListener(logger: Logger): HeartbeatListener {
+  return {
+    transition({ project, agent, from, to, reason }) {
+      logger.info({ project, agent, from, to, reason }, "agent status changed");
+    },
+    linkDropped(caller, { taskId, leaseEpoch }) {
+      const { project, agentName: agent } = caller;
+      const lease = { project, agent, task: taskId, leaseEpoch: String(leaseEpoch) };
+      logger.warn(lease, "a heartbeat named a task that its agent does not hold");
+    },
+    agentGone({ project, agentName: agent }) {
+      logger.warn({ project, agent }, "a heartbeat came from an agent that was removed");
+    },
+  };
+}

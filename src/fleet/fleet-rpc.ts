@@ -1,0 +1,138 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { ServiceImpl } from "@connectrpc/connect";
+import { type AgentSchema, RecentErrorsSchema } from "../../gen/drover/v1/agent_pb.js";
+import {
+  type FleetService,
+  type ListAgentsRequest,
+  RemoveAgentRequestSchema,
+  RemoveAgentResponseSchema,
+  ResetAgentRequestSchema,
+  ResetAgentResponseSchema,
+} from "../../gen/drover/v1/fleet_service_pb.js";
+import { agentToMessage, livenessFromMessage, statusFromMessage } from "../agents/agent-message.ts";
+import { requireAgent } from "../agents/agent-service.ts";
+import type { AgentRecord } from "../agents/agent-store.ts";
+import { severityToMessage } from "../error-reports/error-report-message.ts";
+import { recentErrors } from "../error-reports/error-report-service.ts";
+import { answerOnce } from "../idempotency/answer-once.ts";
+import { type Caller, callerOf } from "../identity/caller.ts";
+import type { Db, Tx } from "../storage/database.ts";
+import { cutPage, readPageRequest } from "../storage/page.ts";
+import { type OperatorTransition, removeAgent, resetAgent } from "./fleet-service.ts";
+import { type AgentFilter, type AgentOrder, listAgents, sortKeysOf } from "../agents/list-agents.ts";
+
+export interface FleetListener {
+  /** An operator changed an agent's status; called after the commit. */
+  transition(transition: OperatorTransition & { projectId: string; project: string }): void;
+  /** Tokens ended; called after the commit. */
+  revoked(tokenIds: string[]): void;
+}
+
+type FleetRpc = Pick<ServiceImpl<typeof FleetService>, "listAgents" | "getAgent" | "resetAgent" | "removeAgent">;
+
+/** What operators see of agents and do to them. */
+export function createFleetRpc(db: Db, listener: FleetListener): FleetRpc {
+  return {
+    async listAgents(request, context) {
+      const { projectId } = callerOf(context);
+      const order = readOrder(request.orderBy);
+      const page = readPageRequest(request.pageSize, request.pageToken, sortKeysOf(order.by), filterKey(request));
+      const found = await listAgents(db, filterOf(projectId, request), order, page);
+      const { rows, nextPageToken } = cutPage(found, page, (row) => [row.sortValue, row.id]);
+      return { agents: await withErrors(db, projectId, rows), nextPageToken };
+    },
+
+    async getAgent(request, context) {
+      const { projectId } = callerOf(context);
+      return { agent: await showAgent(db, projectId, request.agent) };
+    },
+
+    async resetAgent(request, context) {
+      const caller = callerOf(context);
+      let transition: OperatorTransition | undefined;
+      const answer = await answerOnce(db, {
+        caller,
+        method: "ResetAgent",
+        input: ResetAgentRequestSchema,
+        request,
+        output: ResetAgentResponseSchema,
+        run: async (tx) => {
+          transition = await resetAgent(tx, caller, request.agent, request.requestId);
+          return { agent: await showAgent(tx, caller.projectId, request.agent) };
+        },
+      });
+      tell(listener, caller, transition);
+      return answer;
+    },
+
+    async removeAgent(request, context) {
+      const caller = callerOf(context);
+      let revoked: string[] = [];
+      const answer = await answerOnce(db, {
+        caller,
+        method: "RemoveAgent",
+        input: RemoveAgentRequestSchema,
+        request,
+        output: RemoveAgentResponseSchema,
+        run: async (tx) => {
+          revoked = await removeAgent(tx, caller, request.agent, request.requestId);
+          return {};
+        },
+      });
+      listener.revoked(revoked);
+      return answer;
+    },
+  };
+}
+
+function tell(listener: FleetListener, caller: Caller, transition: OperatorTransition | undefined): void {
+  if (transition === undefined) return;
+  listener.transition({ ...transition, projectId: caller.projectId, project: caller.project });
+}
+
+async function showAgent(db: Db | Tx, projectId: string, name: string): Promise<MessageInitShape<typeof AgentSchema>> {
+  const agent = await requireAgent(db, projectId, name);
+  const [message] = await withErrors(db, projectId, [agent]);
+  return message ?? {};
+}
+
+async function withErrors(
+  db: Db | Tx,
+  projectId: string,
+  agents: AgentRecord[],
+): Promise<MessageInitShape<typeof AgentSchema>[]> {
+  const ids = agents.map((agent) => agent.id);
+  const errors = await recentErrors(db, projectId, ids);
+  return agents.map((agent) => {
+    const own = errors.get(agent.id);
+    const recent = own && create(RecentErrorsSchema, { count: own.count, worstSeverity: severityToMessage(own.worstRank) });
+    return { ...agentToMessage(agent), ...(recent && { recentErrors: recent }) };
+  });
+}
+
+function readOrder(orderBy: string): { by: AgentOrder; descending: boolean } {
+  const [by = "", direction] = orderBy.split(" ");
+  const descending = direction === "desc";
+  // Validation has left these three alone.
+  if (by === "created_at" || by === "last_heartbeat_at") return { by, descending };
+  return { by: "name", descending };
+}
+
+function filterKey(request: ListAgentsRequest): unknown {
+  const { status, liveness, namePrefix, labels, orderBy } = request;
+  return [status, liveness, namePrefix, labels, orderBy];
+}
+
+function filterOf(projectId: string, request: ListAgentsRequest): AgentFilter {
+  const pairs = request.labels.map((label): [string, string] => {
+    const at = label.indexOf("=");
+    return [label.slice(0, at), label.slice(at + 1)];
+  });
+  return {
+    projectId,
+    statuses: request.status.map(statusFromMessage),
+    livenesses: request.liveness.map(livenessFromMessage),
+    namePrefix: request.namePrefix,
+    labels: Object.fromEntries(pairs),
+  };
+}

@@ -1,0 +1,51 @@
+import { forgetAgent, lockAgent, requireAgent, saveAgentState } from "../agents/agent-service.ts";
+import { appendAudit } from "../audit/audit-log.ts";
+import type { Caller } from "../identity/caller.ts";
+import { formatId } from "../runtime/resource-id.ts";
+import type { Tx } from "../storage/database.ts";
+import { revokeAgentTokens } from "../tokens/token-service.ts";
+
+/** A change of status that an operator made. */
+export interface OperatorTransition {
+  agentId: string;
+  agent: string;
+  from: "error";
+  to: "online";
+  reason: string;
+}
+
+/** Takes an agent from error to online; resolves to undefined, and changes nothing, where it was not in error. */
+export async function resetAgent(
+  tx: Tx,
+  caller: Caller,
+  name: string,
+  requestId: string,
+): Promise<OperatorTransition | undefined> {
+  const { projectId, actor } = caller;
+  const { id: agentId } = await requireAgent(tx, projectId, name);
+  const state = await lockAgent(tx, projectId, agentId);
+  if (state.status !== "error") return undefined;
+  const version = state.version + 1n;
+  const transition = { agentId, agent: name, from: "error", to: "online", reason: "reset by an operator" } as const;
+  await saveAgentState(tx, projectId, { ...state, status: "online", version }, { seen: false, statusChanged: true });
+  const { from, to, reason } = transition;
+  const change = { field: "status", from, to, version, reason, requestId };
+  await appendAudit(tx, [
+    { projectId, actor, action: "agent.status_changed", subject: formatId("agent", agentId), ...change },
+  ]);
+  return transition;
+}
+
+/** Removes an agent and revokes its tokens, in one transaction; resolves to the ids of those tokens. */
+export async function removeAgent(tx: Tx, caller: Caller, name: string, requestId: string): Promise<string[]> {
+  const { projectId, actor } = caller;
+  const { id: agentId } = await requireAgent(tx, projectId, name);
+  await lockAgent(tx, projectId, agentId);
+  const reason = "removed by an operator";
+  const revoked = await revokeAgentTokens(tx, projectId, agentId, { actor, requestId, reason });
+  await forgetAgent(tx, projectId, agentId);
+  await appendAudit(tx, [
+    { projectId, actor, action: "agent.removed", subject: formatId("agent", agentId), from: name, reason, requestId },
+  ]);
+  return revoked;
+}

@@ -1,0 +1,80 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { AgentService, HeartbeatRequest, HeartbeatResponseSchema } from "../../gen/drover/v1/agent_service_pb.js";
+import { statusFromMessage, statusToMessage } from "../agents/agent-message.ts";
+import { severityFromMessage } from "../error-reports/error-report-message.ts";
+import { callerWithRole } from "../identity/caller.ts";
+import { invalidField } from "../runtime/refusal.ts";
+import type { JsonObject } from "../storage/schema.ts";
+import { renewalDueKey } from "../tokens/authenticate.ts";
+import type { Heartbeat, HeartbeatAnswer, HeartbeatService } from "./heartbeat-service.ts";
+import type { HeldTasks } from "./held-tasks.ts";
+
+/** Heartbeat of AgentService. */
+export function createHeartbeatRpc(
+  service: HeartbeatService,
+  tasks: HeldTasks,
+  heartbeatIntervalMs: number,
+): Pick<ServiceImpl<typeof AgentService>, "heartbeat"> {
+  return {
+    async heartbeat(request, context) {
+      const caller = callerWithRole(context, "agent");
+      const answer = await service.beat(caller, readHeartbeat(request), context.values.get(renewalDueKey));
+      const hasHighPriorityTasks = await tasks.hasHighPriority(caller.projectId, caller.agentId);
+      return { ...toMessage(answer), hasHighPriorityTasks, nextHeartbeat: durationFromMs(heartbeatIntervalMs) };
+    },
+  };
+}
+
+function readHeartbeat(request: HeartbeatRequest): Heartbeat {
+  const status = statusFromMessage(request.status);
+  if (status === "pending") throw invalidField("status", "is set by the server alone");
+  const { currentTask, error, session } = request;
+  return {
+    status,
+    currentTask: currentTask && { taskId: currentTask.taskId, leaseEpoch: currentTask.leaseEpoch },
+    error: error && {
+      severity: readSeverity(error.severity),
+      message: error.message,
+      // A google.protobuf.Struct reaches handlers as the JSON object that it is.
+      context: error.context as JsonObject | undefined,
+    },
+    profile: {
+      labels: isEmpty(request.labels) ? undefined : request.labels,
+      capabilities: request.capabilities.length === 0 ? undefined : request.capabilities,
+      deviceInfo: request.deviceInfo as JsonObject | undefined,
+      gauges: isEmpty(request.gauges) ? undefined : request.gauges,
+    },
+    session: session && { bootId: session.bootId, sequence: session.sequence },
+  };
+}
+
+function readSeverity(number: NonNullable<HeartbeatRequest["error"]>["severity"]): "warning" | "fatal" {
+  const severity = severityFromMessage(number);
+  if (severity === "warning" || severity === "fatal") return severity;
+  throw invalidField("error.severity", "must be warning or fatal");
+}
+
+function isEmpty(map: Record<string, unknown>): boolean {
+  return Object.keys(map).length === 0;
+}
+
+function toMessage(answer: HeartbeatAnswer): MessageInitShape<typeof HeartbeatResponseSchema> {
+  const { transition, taskFailures, renewedToken } = answer;
+  return {
+    acknowledged: true,
+    agentStatus: statusToMessage(answer.status),
+    duplicate: answer.duplicate,
+    reportFullState: answer.reportFullState,
+    ...(transition !== undefined && {
+      transition: {
+        from: statusToMessage(transition.from),
+        to: statusToMessage(transition.to),
+        reason: transition.reason,
+      },
+    }),
+    ...(taskFailures !== undefined && { taskFailures }),
+    ...(renewedToken !== undefined && { renewedToken }),
+  };
+}

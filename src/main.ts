@@ -1,0 +1,100 @@
+/** Process entry: what `drover serve`, `drover db migrate` and `drover tokens recover` do. */
+import { resolve } from "node:path";
+import { type Config, readConfig, settings } from "./config.ts";
+import { createControlPlane } from "./control-plane.ts";
+import { createLogger, type Logger } from "./observability/logger.ts";
+import { ensureProject } from "./projects/project-store.ts";
+import { newUuid } from "./runtime/resource-id.ts";
+import { type Database, openDatabase } from "./storage/database.ts";
+import { migrateDatabase } from "./storage/migrate.ts";
+import { createPostgres } from "./storage/postgres.ts";
+import { ensureOperatorToken, recoverOperatorToken as recover } from "./tokens/operator-token.ts";
+
+export { settings };
+
+/** Values of `drover serve` flags, keyed by flag such as `http-addr`. */
+export type FlagValues = Readonly<Record<string, string | undefined>>;
+
+const DEFAULT_PROJECT = "default";
+
+/** Runs the control plane until SIGINT or SIGTERM; resolves when all of it has stopped. */
+export async function serve(flags: FlagValues): Promise<void> {
+  const config = readConfig(process.env, flags);
+  const logger = createLogger(config.logLevel);
+  const stopRequested = stopSignal();
+  await withDatabase(config, logger, async (database) => {
+    const project = await ensureProject(database.db, newUuid(), DEFAULT_PROJECT);
+    const tokenFile = await ensureOperatorToken(database.db, project.id, resolve(config.dataDir));
+    const controlPlane = createControlPlane(database, config, logger);
+    try {
+      await controlPlane.start();
+      announce(controlPlane.addresses, config, tokenFile);
+      await stopRequested;
+      console.log("Stopping.");
+    } finally {
+      await controlPlane.stop();
+    }
+  });
+}
+
+/** Brings the database's schema up to date. */
+export async function migrate(flags: FlagValues): Promise<void> {
+  const config = readConfig(process.env, flags);
+  await withDatabase(config, createLogger(config.logLevel), async () => {});
+}
+
+/** Mints a new operator token for the server on this machine and writes it to the data folder. */
+export async function recoverOperatorToken(flags: FlagValues): Promise<{ path: string }> {
+  const config = readConfig(process.env, flags);
+  return await withDatabase(config, createLogger(config.logLevel), async (database) => {
+    const project = await ensureProject(database.db, newUuid(), DEFAULT_PROJECT);
+    return { path: await recover(database.db, project.id, resolve(config.dataDir)) };
+  });
+}
+
+/** Starts PostgreSQL where it is embedded, migrates, runs, and stops what it started. */
+async function withDatabase<T>(config: Config, logger: Logger, run: (database: Database) => Promise<T>): Promise<T> {
+  const postgres = createPostgres({ databaseUrl: config.databaseUrl, dataDir: resolve(config.dataDir), logger });
+  await postgres.start();
+  try {
+    await migrateDatabase(postgres.connection);
+    const database = openDatabase({ ...postgres.connection, applicationName: "drover" });
+    try {
+      return await run(database);
+    } finally {
+      await database.close();
+    }
+  } finally {
+    await postgres.stop();
+  }
+}
+
+/** Resolves at the first signal to stop; a second one ends the process at once. */
+function stopSignal(): Promise<void> {
+  return new Promise((stop) => {
+    let asked = false;
+    const ask = () => {
+      if (asked) process.exit(1);
+      asked = true;
+      stop();
+    };
+    process.on("SIGINT", ask);
+    process.on("SIGTERM", ask);
+  });
+}
+
+function announce(
+  addresses: { http: { host: string; port: number }; grpc: { host: string; port: number } },
+  config: Config,
+  tokenFile: string | undefined,
+): void {
+  const { http, grpc } = addresses;
+  console.log(`Drover serves Connect, gRPC-Web, gRPC and REST on http://${printAddress(http)}`);
+  console.log(`Drover serves native gRPC on ${printAddress(grpc)}`);
+  console.log(`Database: ${config.databaseUrl === undefined ? `embedded, in ${resolve(config.dataDir)}` : "DATABASE_URL"}`);
+  if (tokenFile !== undefined) console.log(`Operator token: written to ${tokenFile}`);
+}
+
+function printAddress({ host, port }: { host: string; port: number }): string {
+  return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+}

@@ -1,0 +1,41 @@
+import type { DescMessage, Message } from "@bufbuild/protobuf";
+import { reflect } from "@bufbuild/protobuf/reflect";
+import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+import type { Violation } from "../runtime/refusal.ts";
+import { compactJsonBytes } from "./check-message.ts";
+
+const KIB = 1024;
+
+/** Caps of fields that hold JSON, in bytes of UTF-8 as compact JSON; by message and field, as the contract spells them. */
+const caps: Readonly<Record<string, readonly (readonly [path: string, bytes: number])[]>> = {
+  [AgentService.method.enroll.input.typeName]: [["device_info", 16 * KIB]],
+  [AgentService.method.heartbeat.input.typeName]: [
+    ["device_info", 16 * KIB],
+    ["error.context", 16 * KIB],
+  ],
+  [AgentService.method.reportError.input.typeName]: [["context", 16 * KIB]],
+};
+
+/** What exceeds its cap; the validation rules of the contract cannot measure JSON. */
+export function findJsonViolations(schema: DescMessage, message: Message): Violation[] {
+  const violations: Violation[] = [];
+  for (const [path, bytes] of caps[schema.typeName] ?? []) {
+    const value = valueAt(schema, message, path.split("."));
+    if (value !== undefined && compactJsonBytes(value) > bytes) {
+      violations.push({ field: path, description: `must be at most ${bytes} bytes as compact JSON` });
+    }
+  }
+  return violations;
+}
+
+function valueAt(schema: DescMessage, message: Message, names: string[]): unknown {
+  const [name, ...rest] = names;
+  const field = schema.fields.find((candidate) => candidate.name === name);
+  if (field === undefined) throw new Error(`${schema.typeName} has no field ${name}`);
+  if (!reflect(schema, message).isSet(field)) return undefined;
+  // The generated message holds a set field under its local name.
+  const value = (message as unknown as Record<string, unknown>)[field.localName];
+  if (rest.length === 0) return value;
+  if (field.fieldKind !== "message") throw new Error(`${field.toString()} has no fields of its own`);
+  return valueAt(field.message, value as Message, rest);
+}

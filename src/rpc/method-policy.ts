@@ -1,0 +1,75 @@
+import type { DescMethod, DescService } from "@bufbuild/protobuf";
+import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+import { EventService } from "../../gen/drover/v1/event_service_pb.js";
+import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
+import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import { Health } from "../../gen/grpc/health/v1/health_pb.js";
+import type { Role } from "../identity/caller.ts";
+
+/** What holds for every call of one method, whatever its door. */
+export interface MethodPolicy {
+  /** Roles that may call it; `anyone` needs no token. */
+  roles: readonly Role[] | "anyone";
+  /** Whether an agent's token may still call it after it expired, which is for renewing that token alone. */
+  expiredTokenMayCall?: true;
+  /** Whether it changes anything. Reading methods leave no audit entry. */
+  audit: "changes" | "reads";
+}
+
+const readers = ["viewer", "operator"] as const;
+const operators = ["operator"] as const;
+
+type PolicyOf<S extends DescService> = Record<keyof S["method"], MethodPolicy>;
+
+const agentService = {
+  enroll: { roles: ["enrollment"], audit: "changes" },
+  heartbeat: { roles: ["agent"], audit: "changes" },
+  reportError: { roles: ["agent"], audit: "changes" },
+  rotateToken: { roles: ["agent"], expiredTokenMayCall: true, audit: "changes" },
+} satisfies PolicyOf<typeof AgentService>;
+
+const fleetService = {
+  listAgents: { roles: readers, audit: "reads" },
+  getAgent: { roles: readers, audit: "reads" },
+  resetAgent: { roles: operators, audit: "changes" },
+  removeAgent: { roles: operators, audit: "changes" },
+  listErrors: { roles: readers, audit: "reads" },
+  listErrorGroups: { roles: readers, audit: "reads" },
+} satisfies PolicyOf<typeof FleetService>;
+
+const eventService = {
+  listAuditEntries: { roles: readers, audit: "reads" },
+} satisfies PolicyOf<typeof EventService>;
+
+const tokenService = {
+  createToken: { roles: operators, audit: "changes" },
+  listTokens: { roles: operators, audit: "reads" },
+  getToken: { roles: operators, audit: "reads" },
+  revokeToken: { roles: operators, audit: "changes" },
+} satisfies PolicyOf<typeof TokenService>;
+
+const projectService = {
+  createProject: { roles: operators, audit: "changes" },
+  listProjects: { roles: operators, audit: "reads" },
+} satisfies PolicyOf<typeof ProjectService>;
+
+const health = {
+  check: { roles: "anyone", audit: "reads" },
+  list: { roles: "anyone", audit: "reads" },
+  watch: { roles: "anyone", audit: "reads" },
+} satisfies PolicyOf<typeof Health>;
+
+const policies = new Map<string, Readonly<Record<string, MethodPolicy>>>([
+  [AgentService.typeName, agentService],
+  [EventService.typeName, eventService],
+  [FleetService.typeName, fleetService],
+  [ProjectService.typeName, projectService],
+  [TokenService.typeName, tokenService],
+  [Health.typeName, health],
+]);
+
+/** The policy of a method; undefined for one that stands nowhere in the table, which is then refused. */
+export function policyOf(method: DescMethod): MethodPolicy | undefined {
+  return policies.get(method.parent.typeName)?.[method.localName];
+}

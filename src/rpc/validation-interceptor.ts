@@ -1,0 +1,65 @@
+import type { DescMessage, Message } from "@bufbuild/protobuf";
+import { pathToString } from "@bufbuild/protobuf/reflect";
+import { createValidator, type Validator } from "@bufbuild/protovalidate";
+import type { Interceptor } from "@connectrpc/connect";
+import { Refusal, type Violation } from "../runtime/refusal.ts";
+import { findTextViolations } from "./check-message.ts";
+import { findJsonViolations } from "./json-limits.ts";
+
+/** At most so many violations are listed: a megabyte of bad fields must not become a megabyte of answer. */
+const MAX_LISTED = 100;
+
+/**
+ * Refuses requests that break a rule of the contract, with every violation listed. What a text must not hold is checked
+ * first, for the rules of the contract read it.
+ */
+export function createValidationInterceptor(): Interceptor {
+  const validator = createValidator();
+  return (next) => async (request) => {
+    const { input } = request.method;
+    if (request.stream) {
+      return await next({ ...request, message: validateAll(validator, input, request.message) });
+    }
+    validate(validator, input, request.message);
+    return await next(request);
+  };
+}
+
+async function* validateAll<M extends Message>(
+  validator: Validator,
+  schema: DescMessage,
+  messages: AsyncIterable<M>,
+): AsyncIterable<M> {
+  for await (const message of messages) {
+    validate(validator, schema, message);
+    yield message;
+  }
+}
+
+/** Throws INVALID_ARGUMENT with every violation of one message. */
+function validate(validator: Validator, schema: DescMessage, message: Message): void {
+  const violations = findTextViolations(schema, message);
+  if (violations.length === 0) violations.push(...findJsonViolations(schema, message));
+  if (violations.length === 0) violations.push(...contractViolations(validator, schema, message));
+  if (violations.length > 0) throw invalid(violations.slice(0, MAX_LISTED));
+}
+
+function contractViolations(validator: Validator, schema: DescMessage, message: Message): Violation[] {
+  const result = validator.validate(schema, message);
+  switch (result.kind) {
+    case "valid":
+      return [];
+    case "invalid":
+      return result.violations.map((violation) => ({
+        field: pathToString(violation.field),
+        description: violation.message,
+      }));
+    case "error":
+      throw result.error;
+  }
+}
+
+function invalid(violations: Violation[]): Refusal {
+  const sentences = violations.map(({ field, description }) => `${field}: ${description}`);
+  return new Refusal("invalid-argument", sentences.join("; "), { violations });
+}

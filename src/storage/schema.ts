@@ -1,0 +1,235 @@
+/**
+ * Every table. Keys begin with project_id, so that the tables can be spread by tenant; tokens apart, which are found
+ * by their own id before the project is known. Times are the database's own.
+ */
+import { sql } from "drizzle-orm";
+import {
+  bigint,
+  boolean,
+  check,
+  customType,
+  index,
+  integer,
+  jsonb,
+  pgTable,
+  primaryKey,
+  smallint,
+  text,
+  timestamp,
+  unique,
+  uniqueIndex,
+  uuid,
+} from "drizzle-orm/pg-core";
+
+const bytea = customType<{ data: Buffer; driverData: Buffer }>({ dataType: () => "bytea" });
+const instant = (name: string) => timestamp(name, { withTimezone: true, precision: 6, mode: "date" });
+const createdAt = () => instant("created_at").notNull().default(sql`clock_timestamp()`);
+
+/** A value of any JSON shape. */
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+/** A JSON object. */
+export type JsonObject = { [key: string]: Json };
+export type Labels = Record<string, string>;
+
+/** Tenants. */
+export const projects = pgTable("projects", {
+  id: uuid("id").primaryKey(),
+  name: text("name").notNull().unique(),
+  createdAt: createdAt(),
+});
+
+/**
+ * Credentials. Of a secret there is its SHA-256 alone. A renewal is a row of its own that names the agent and is not
+ * active until its first use, which retires the agent's other rows.
+ */
+export const tokens = pgTable(
+  "tokens",
+  {
+    id: uuid("id").primaryKey(),
+    projectId: uuid("project_id").notNull(),
+    role: text("role", { enum: ["agent", "runner", "enrollment", "operator", "viewer"] }).notNull(),
+    /** The server's own operator token, which may create projects and speak for any of them. */
+    server: boolean("server").notNull().default(false),
+    secretHash: bytea("secret_hash").notNull(),
+    labels: jsonb("labels").$type<Labels>().notNull().default({}),
+    agentId: uuid("agent_id"),
+    maxUses: integer("max_uses").notNull().default(0),
+    uses: integer("uses").notNull().default(0),
+    createdAt: createdAt(),
+    /** When the secret in force was minted: a renewal that nobody used is minted anew in place. */
+    mintedAt: instant("minted_at").notNull().default(sql`clock_timestamp()`),
+    expiresAt: instant("expires_at"),
+    revokedAt: instant("revoked_at"),
+    /** First use, for a renewal; its creation for every other token. */
+    activatedAt: instant("activated_at"),
+    /** When a renewal took this token's place. */
+    retiredAt: instant("retired_at"),
+    lastUsedAt: instant("last_used_at"),
+  },
+  (table) => [
+    index("tokens_by_project").on(table.projectId, table.createdAt, table.id),
+    index("tokens_by_agent").on(table.projectId, table.agentId),
+    // One slot for a renewal besides the token in use.
+    uniqueIndex("tokens_one_renewal").on(table.projectId, table.agentId).where(sql`agent_id IS NOT NULL AND activated_at IS NULL AND revoked_at IS NULL AND retired_at IS NULL`),
+    check("tokens_uses_within", sql`role <> 'enrollment' OR uses <= max_uses`),
+  ],
+);
+
+/** Which agent an enrollment token made for which nonce, so that a lost answer can be asked for again. */
+export const enrollments = pgTable(
+  "enrollments",
+  {
+    projectId: uuid("project_id").notNull(),
+    tokenId: uuid("token_id").notNull(),
+    nonce: text("nonce").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    createdAt: createdAt(),
+  },
+  (table) => [primaryKey({ columns: [table.projectId, table.tokenId, table.nonce] })],
+);
+
+/** What an agent is; written when it says something new of itself. */
+export const agents = pgTable(
+  "agents",
+  {
+    projectId: uuid("project_id").notNull(),
+    id: uuid("id").notNull(),
+    name: text("name").notNull(),
+    labels: jsonb("labels").$type<Labels>().notNull().default({}),
+    capabilities: jsonb("capabilities").$type<string[]>().notNull().default([]),
+    deviceInfo: jsonb("device_info").$type<JsonObject>(),
+    gauges: jsonb("gauges").$type<Record<string, number>>().notNull().default({}),
+    createdAt: createdAt(),
+    removedAt: instant("removed_at"),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.id] }),
+    uniqueIndex("agents_by_name").on(table.projectId, table.name).where(sql`removed_at IS NULL`),
+    index("agents_by_age").on(table.projectId, table.createdAt, table.id),
+  ],
+);
+
+/**
+ * How an agent is. This narrow row is the agent's lock, and every heartbeat writes it: nothing but its key is indexed,
+ * and half of each page stays free, so that an update stays on its page (HOT) and touches no index.
+ */
+export const agentStates = pgTable(
+  "agent_states",
+  {
+    projectId: uuid("project_id").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    status: text("status", { enum: ["pending", "online", "busy", "benchmarked", "error"] }).notNull().default("pending"),
+    liveness: text("liveness", { enum: ["never", "live", "stale", "offline"] }).notNull().default("never"),
+    version: bigint("version", { mode: "bigint" }).notNull().default(sql`0`),
+    /** Of the newest session; 0 until a process named itself. */
+    epoch: bigint("epoch", { mode: "bigint" }).notNull().default(sql`0`),
+    /** Newest sequence taken in that session. */
+    sequence: bigint("sequence", { mode: "bigint" }).notNull().default(sql`-1`),
+    lastSeenAt: instant("last_seen_at"),
+    statusChangedAt: instant("status_changed_at").notNull().default(sql`clock_timestamp()`),
+  },
+  (table) => [primaryKey({ columns: [table.projectId, table.agentId] })],
+);
+
+/** Runs of agents' processes. */
+export const agentSessions = pgTable(
+  "agent_sessions",
+  {
+    projectId: uuid("project_id").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    bootId: text("boot_id").notNull(),
+    epoch: bigint("epoch", { mode: "bigint" }).notNull(),
+    startedAt: instant("started_at").notNull().default(sql`clock_timestamp()`),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.agentId, table.bootId] }),
+    unique("agent_sessions_by_epoch").on(table.projectId, table.agentId, table.epoch),
+  ],
+);
+
+/** What a heartbeat did, if it did anything; kept 24 hours to answer its repeats. */
+export const heartbeatEffects = pgTable(
+  "heartbeat_effects",
+  {
+    projectId: uuid("project_id").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    epoch: bigint("epoch", { mode: "bigint" }).notNull(),
+    sequence: bigint("sequence", { mode: "bigint" }).notNull(),
+    effect: jsonb("effect").$type<unknown>().notNull(),
+    recordedAt: instant("recorded_at").notNull().default(sql`clock_timestamp()`),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.agentId, table.epoch, table.sequence] }),
+    index("heartbeat_effects_by_age").on(table.recordedAt),
+  ],
+);
+
+/** Errors, scrubbed. Severity is its rank, so that the worst is the largest. */
+export const errorReports = pgTable(
+  "error_reports",
+  {
+    projectId: uuid("project_id").notNull(),
+    id: uuid("id").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    severity: smallint("severity").notNull(),
+    message: text("message").notNull(),
+    context: jsonb("context").$type<JsonObject>(),
+    taskId: uuid("task_id"),
+    fingerprint: text("fingerprint").notNull(),
+    occurrences: bigint("occurrences", { mode: "bigint" }).notNull().default(sql`1`),
+    createdAt: createdAt(),
+    lastSeenAt: instant("last_seen_at").notNull().default(sql`clock_timestamp()`),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.id] }),
+    index("error_reports_by_age").on(table.projectId, table.createdAt, table.id),
+    index("error_reports_by_agent").on(table.projectId, table.agentId, table.createdAt, table.id),
+    index("error_reports_by_fingerprint").on(table.projectId, table.fingerprint, table.createdAt),
+    index("error_reports_flood").on(table.projectId, table.agentId, table.fingerprint, table.createdAt),
+  ],
+);
+
+/** Who changed what. Append-only: a trigger refuses every other change (see the migration). */
+export const auditEntries = pgTable(
+  "audit_entries",
+  {
+    projectId: uuid("project_id").notNull(),
+    id: uuid("id").notNull(),
+    time: instant("time").notNull().default(sql`clock_timestamp()`),
+    actor: text("actor").notNull(),
+    action: text("action").notNull(),
+    subject: text("subject").notNull(),
+    field: text("field").notNull().default(""),
+    from: text("from_value").notNull().default(""),
+    to: text("to_value").notNull().default(""),
+    /** The subject's version that this change made; null for subjects without versions. */
+    version: bigint("version", { mode: "bigint" }),
+    reason: text("reason").notNull().default(""),
+    requestId: text("request_id").notNull().default(""),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.id] }),
+    index("audit_entries_by_time").on(table.projectId, table.time, table.id),
+    index("audit_entries_by_subject").on(table.projectId, table.subject, table.time, table.id),
+    unique("audit_entries_one_per_version").on(table.projectId, table.subject, table.version),
+  ],
+);
+
+/** Answers of the last 24 hours, by the request_id that asked; never a secret. */
+export const answeredRequests = pgTable(
+  "answered_requests",
+  {
+    projectId: uuid("project_id").notNull(),
+    tokenId: uuid("token_id").notNull(),
+    method: text("method").notNull(),
+    requestId: text("request_id").notNull(),
+    /** SHA-256 of the request: one id must not stand for two requests. */
+    requestHash: bytea("request_hash").notNull(),
+    response: bytea("response"),
+    createdAt: createdAt(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.tokenId, table.method, table.requestId] }),
+    index("answered_requests_by_age").on(table.createdAt),
+  ],
+);

@@ -1,0 +1,95 @@
+import { type ContextKey, createContextKey } from "@connectrpc/connect";
+import type { Caller, Role } from "../identity/caller.ts";
+import { Refusal } from "../runtime/refusal.ts";
+import { formatId } from "../runtime/resource-id.ts";
+import { type Db, inTransaction } from "../storage/database.ts";
+import { appendAudit } from "../audit/audit-log.ts";
+import { parseBearer } from "./bearer.ts";
+import { parseToken, secretMatches } from "./token.ts";
+import { keepOnly } from "./token-service.ts";
+import { activate, findToken, type TokenRecord } from "./token-store.ts";
+
+/** What a valid token says of its holder. */
+export interface Authentication {
+  caller: Caller;
+  tokenId: string;
+  /** Past a third of its life: the next heartbeat's answer brings a new one. */
+  renewalDue: boolean;
+}
+
+/** Set with the caller: whether its token is past a third of its life. */
+export const renewalDueKey: ContextKey<boolean> = createContextKey<boolean>(false, { description: "the token is to be renewed" });
+
+/** One text for every way in which a token can be no good, so that a guess learns nothing. */
+export function unauthenticated(): Refusal {
+  return new Refusal("unauthenticated", "a valid token is needed", {
+    headers: { "www-authenticate": 'Bearer realm="drover"' },
+  });
+}
+
+/**
+ * Who an authorization header speaks for. A token that is malformed or mistyped is refused by its checksum, without a
+ * query. `mayRenew` is for the one method that an expired agent token may still call.
+ */
+export async function authenticate(db: Db, header: string | null, mayRenew: boolean): Promise<Authentication> {
+  const bearer = parseBearer(header);
+  const token = bearer === undefined ? undefined : parseToken(bearer);
+  if (token === undefined || token.kind === "malformed") throw unauthenticated();
+  const record = await findToken(db, token.id);
+  // Compared also where there is no such token: time must not tell which ids exist.
+  const matches = secretMatches(token.secret, record?.secretHash);
+  if (record === undefined || !matches || record.role !== token.role || !isInForce(record, mayRenew)) {
+    throw unauthenticated();
+  }
+  if (record.activatedAt === null) await useRenewal(db, record);
+  return { caller: callerFrom(record), tokenId: record.id, renewalDue: record.role === "agent" && record.renewalDue };
+}
+
+function isInForce(token: TokenRecord, mayRenew: boolean): boolean {
+  if (token.revokedAt !== null || token.retiredAt !== null) return false;
+  if (!token.expired) return true;
+  return mayRenew && token.role === "agent" && !token.beyondRenewal;
+}
+
+/** The first use of a renewal retires the agent's other tokens. */
+async function useRenewal(db: Db, record: TokenRecord): Promise<void> {
+  const { agentId } = record;
+  if (agentId === null) throw new Error("only an agent's token can be a renewal");
+  const actor = actorOf(record);
+  const activated = await inTransaction(db, async (tx) => {
+    if (!(await activate(tx, record.id))) return false;
+    await keepOnly(tx, record.projectId, agentId, record.id, actor);
+    const subject = formatId("token", record.id);
+    await appendAudit(tx, [{ projectId: record.projectId, actor, action: "token.activated", subject }]);
+    return true;
+  });
+  if (activated) return;
+  const now = await findToken(db, record.id);
+  if (now === undefined || now.activatedAt === null || !isInForce(now, false)) throw unauthenticated();
+}
+
+function actorOf(record: TokenRecord): string {
+  return record.agentName === null ? `token:${formatId("token", record.id)}` : `agent:${record.agentName}`;
+}
+
+function callerFrom(record: TokenRecord): Caller {
+  const holder = {
+    projectId: record.projectId,
+    project: record.project,
+    tokenId: record.id,
+    actor: actorOf(record),
+  };
+  const role: Role = record.role;
+  switch (role) {
+    case "agent":
+      if (record.agentId === null || record.agentName === null) throw new Error("an agent token without its agent");
+      return { ...holder, role, agentId: record.agentId, agentName: record.agentName };
+    case "enrollment":
+      return { ...holder, role, labels: record.labels };
+    case "operator":
+      return { ...holder, role, server: record.server };
+    case "runner":
+    case "viewer":
+      return { ...holder, role };
+  }
+}

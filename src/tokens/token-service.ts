@@ -1,0 +1,176 @@
+import { randomBytes } from "node:crypto";
+import { appendAudit } from "../audit/audit-log.ts";
+import type { AgentCaller, Caller, Role } from "../identity/caller.ts";
+import { Refusal } from "../runtime/refusal.ts";
+import { formatId, newUuid } from "../runtime/resource-id.ts";
+import type { Tx } from "../storage/database.ts";
+import type { Labels } from "../storage/schema.ts";
+import { hashSecret, mintToken, parseToken } from "./token.ts";
+import {
+  findProjectToken,
+  insertToken,
+  lockToken,
+  putRenewal,
+  replaceSecret,
+  retireOthers,
+  revoke,
+  revokeAllOfAgent,
+  takeUse,
+  type TokenRecord,
+} from "./token-store.ts";
+
+/** An unused renewal whose answer was lost is replaced, but not while the agent may still be storing it. */
+const RENEWAL_REPLACED_AFTER_MS = 3_600_000;
+const SECRET_BYTES = 32;
+
+/** A token as its holder gets it, once. */
+export interface MintedToken {
+  tokenId: string;
+  /** The whole text, `drv_…`. */
+  text: string;
+}
+
+function mint(role: Role, tokenId: string, bytes = randomBytes(SECRET_BYTES)): { text: string; secretHash: Buffer } {
+  const text = mintToken(role, tokenId, bytes);
+  const parsed = parseToken(text);
+  if (parsed.kind !== "ok") throw new Error("a minted token does not parse");
+  return { text, secretHash: hashSecret(parsed.secret) };
+}
+
+export interface TokenWish {
+  projectId: string;
+  role: Role;
+  actor: string;
+  requestId?: string;
+  server?: boolean;
+  labels?: Labels;
+  agentId?: string;
+  maxUses?: number;
+  ttlMs: number | undefined;
+}
+
+/** Mints a token that works at once. */
+export async function createToken(tx: Tx, wish: TokenWish): Promise<MintedToken> {
+  const { actor, requestId, ...row } = wish;
+  const tokenId = newUuid();
+  const { text, secretHash } = mint(wish.role, tokenId);
+  await insertToken(tx, { ...row, id: tokenId, secretHash });
+  await appendAudit(tx, [
+    {
+      projectId: wish.projectId,
+      actor,
+      action: "token.created",
+      subject: formatId("token", tokenId),
+      field: "role",
+      to: wish.role,
+      ...(requestId !== undefined && { requestId }),
+    },
+  ]);
+  return { tokenId, text };
+}
+
+/** Gives a token another secret, for the repeat of a call whose answer was lost; kills the one before. */
+export async function freshSecret(tx: Tx, token: Pick<TokenRecord, "id" | "role" | "projectId">, actor: string): Promise<string> {
+  const { text, secretHash } = mint(token.role, token.id);
+  await replaceSecret(tx, token.id, secretHash);
+  await appendAudit(tx, [
+    {
+      projectId: token.projectId,
+      actor,
+      action: "token.secret_replaced",
+      subject: formatId("token", token.id),
+      reason: "the call that made it was repeated",
+    },
+  ]);
+  return text;
+}
+
+/** The project's token, or NOT_FOUND. */
+export async function requireToken(tx: Tx, projectId: string, id: string): Promise<TokenRecord> {
+  const token = await findProjectToken(tx, projectId, id);
+  if (token === undefined) throw new Refusal("not-found", "no such token");
+  return token;
+}
+
+/** Revokes a token for good; a second time changes nothing. Resolves to the ids that ended. */
+export async function revokeToken(tx: Tx, caller: Caller, id: string, requestId: string): Promise<string[]> {
+  const token = await requireToken(tx, caller.projectId, id);
+  const revoked = await revoke(tx, caller.projectId, id, token.agentId);
+  await auditRevocations(tx, caller.projectId, revoked, { actor: caller.actor, requestId, reason: "revoked" });
+  return revoked;
+}
+
+/** Revokes all tokens of an agent, because it is removed. */
+export async function revokeAgentTokens(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  origin: { actor: string; requestId: string; reason: string },
+): Promise<string[]> {
+  const revoked = await revokeAllOfAgent(tx, projectId, agentId);
+  await auditRevocations(tx, projectId, revoked, origin);
+  return revoked;
+}
+
+async function auditRevocations(
+  tx: Tx,
+  projectId: string,
+  ids: string[],
+  origin: { actor: string; requestId: string; reason: string },
+): Promise<void> {
+  const entries = ids.map((id) => ({ projectId, action: "token.revoked", subject: formatId("token", id), ...origin }));
+  await appendAudit(tx, entries);
+}
+
+/** A new token for the agent, at its own wish; the one in use ends when the new one is first used. */
+export async function rotateToken(tx: Tx, caller: AgentCaller, ttlMs: number, requestId: string): Promise<MintedToken> {
+  const minted = await mintRenewal(tx, caller, ttlMs, 0, requestId);
+  if (minted === undefined) throw new Error("a renewal of any age can be replaced");
+  return minted;
+}
+
+/** A new token for an agent whose own is past a third of its life; undefined while an unused one is younger than an hour. */
+export async function renewToken(tx: Tx, caller: AgentCaller, ttlMs: number): Promise<MintedToken | undefined> {
+  return await mintRenewal(tx, caller, ttlMs, RENEWAL_REPLACED_AFTER_MS, "");
+}
+
+async function mintRenewal(
+  tx: Tx,
+  caller: AgentCaller,
+  ttlMs: number,
+  replaceAfterMs: number,
+  requestId: string,
+): Promise<MintedToken | undefined> {
+  const secretBytes = randomBytes(SECRET_BYTES);
+  const wishedId = newUuid();
+  const { projectId, agentId } = caller;
+  const { secretHash } = mint("agent", wishedId, secretBytes);
+  const renewal = { id: wishedId, projectId, agentId, secretHash, ttlMs };
+  const tokenId = await putRenewal(tx, renewal, replaceAfterMs);
+  if (tokenId === undefined) return undefined;
+  await appendAudit(tx, [
+    { projectId, actor: caller.actor, action: "token.renewed", subject: formatId("token", tokenId), requestId },
+  ]);
+  // The slot may have held an unused renewal, whose id stays; the text carries the id.
+  return { tokenId, text: mint("agent", tokenId, secretBytes).text };
+}
+
+/** Makes one token of an agent the only one, when a renewal is first used or an enrollment is repeated. */
+export async function keepOnly(tx: Tx, projectId: string, agentId: string, tokenId: string, actor: string): Promise<void> {
+  const retired = await retireOthers(tx, projectId, agentId, tokenId);
+  const reason = `replaced by ${formatId("token", tokenId)}`;
+  await appendAudit(
+    tx,
+    retired.map((id) => ({ projectId, actor, action: "token.retired", subject: formatId("token", id), reason })),
+  );
+}
+
+/** Serialises what is done with one enrollment token until the transaction ends, so that one nonce enrolls one agent. */
+export async function lockEnrollmentToken(tx: Tx, tokenId: string): Promise<void> {
+  await lockToken(tx, tokenId);
+}
+
+/** Counts one use of an enrollment token; false where it is used up, expired or revoked. */
+export async function countEnrollment(tx: Tx, tokenId: string): Promise<boolean> {
+  return await takeUse(tx, tokenId);
+}
