@@ -1,0 +1,52 @@
+import { InvalidArgumentError } from "commander";
+import { usageFailure } from "./failure.ts";
+
+/** Gathers the values of an option that may be given again and again. */
+export function repeated(value: string, before: string[] = []): string[] {
+  return [...before, value];
+}
+
+/** Like `repeated`, for values of a fixed set. */
+export function repeatedOf(choices: readonly string[]): (value: string, before?: string[]) => string[] {
+  return (value, before) => {
+    if (!choices.includes(value))
+      throw new InvalidArgumentError(`Allowed choices are ${choices.join(", ")}.`);
+    return repeated(value, before);
+  };
+}
+
+/** Gathers labels, each given as key=value; the value may hold further equals signs. */
+export function repeatedLabel(text: string, before: Record<string, string> = {}): Record<string, string> {
+  const at = text.indexOf("=");
+  if (at < 1) throw new InvalidArgumentError("Give a label as key=value.");
+  const key = text.slice(0, at);
+  if (Object.hasOwn(before, key)) throw new InvalidArgumentError(`The label ${key} is given twice.`);
+  // fromEntries makes even `__proto__` a plain key.
+  return Object.fromEntries([...Object.entries(before), [key, text.slice(at + 1)]]);
+}
+
+/** A whole number of at least 1. */
+export function positiveInteger(text: string): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (value < 1) throw new InvalidArgumentError("Give a whole number of at least 1.");
+  return value;
+}
+
+// As the contract has it. Checked here too for what becomes part of a path, since a URL drops `.` and `..`.
+const RESOURCE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+const TOKEN_ID = /^token_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** The path of one agent. */
+export function agentPath(name: string): string {
+  if (RESOURCE_NAME.test(name)) return `/api/v1/agents/${name}`;
+  throw usageFailure(
+    "The agent's name must be 1 to 128 of the characters A-Z a-z 0-9 . _ - and begin with a letter or digit.",
+  );
+}
+
+/** The path of one token. */
+export function tokenPath(id: string): string {
+  if (TOKEN_ID.test(id)) return `/api/v1/tokens/${id}`;
+  // The text is not repeated: a person may well have pasted the secret.
+  throw usageFailure("A token is named by its id, token_ and a UUID, never by its secret.");
+}

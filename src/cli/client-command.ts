@@ -1,0 +1,67 @@
+import { type Command, Option } from "commander";
+import { type Api, openApi } from "./api.ts";
+import { positiveInteger } from "./arguments.ts";
+import { resolveConnection } from "./credentials.ts";
+import type { Listing } from "./list-pages.ts";
+import { note, printJson, printTable } from "./output.ts";
+import type { Column } from "./table.ts";
+import { parseDurationMs } from "./time-arguments.ts";
+
+/** Flags of every command that talks to a server. */
+export interface ClientFlags {
+  json?: true;
+  url?: string;
+  token?: string;
+  project?: string;
+  timeout: number;
+}
+
+export interface ListFlags {
+  limit: number;
+  all?: true;
+}
+
+export function withClientFlags(command: Command): Command {
+  return command
+    .option("--json", "print the answer's JSON as the server sent it; errors as JSON too")
+    .option("--url <url>", "the server (DROVER_URL; default http://127.0.0.1:8080)")
+    .option("--token <token>", "the token (DROVER_TOKEN; default: operator.token in DROVER_DATA_DIR)")
+    .option("--project <name>", "the project, for the server's own operator token (DROVER_PROJECT)")
+    .addOption(
+      new Option("--timeout <duration>", "how long one call may take, retries included")
+        .argParser(parseDurationMs)
+        .default(30_000, "30s"),
+    );
+}
+
+export function withListFlags(command: Command): Command {
+  return command
+    .addOption(new Option("--limit <n>", "at most this many").argParser(positiveInteger).default(100))
+    .addOption(new Option("--all", "all there are").conflicts("limit"));
+}
+
+/** How many items the flags ask for; without end for `--all`. */
+export function limitOf({ limit, all }: ListFlags): number {
+  return all === true ? Number.POSITIVE_INFINITY : limit;
+}
+
+/** The API, with the credentials that flags and environment name; `withheld` keeps the operator's token out of it. */
+export function apiFor(flags: ClientFlags, operatorToken: "offered" | "withheld" = "offered"): Api {
+  return openApi(resolveConnection(flags, process.env, operatorToken), flags.timeout);
+}
+
+/** Prints a list as its JSON or as a table; `noun` is its plural in words. */
+export function printListing<Item>(
+  flags: ClientFlags,
+  listing: Listing<Item>,
+  columns: readonly Column<Item>[],
+  noun: string,
+): void {
+  if (flags.json === true) {
+    printJson(listing.text);
+    return;
+  }
+  if (listing.items.length === 0) note(`No ${noun}.`);
+  else printTable(columns, listing.items);
+  if (listing.more) note(`There are more ${noun}: ask for them with --limit or --all.`);
+}

@@ -1,0 +1,73 @@
+// What the CLI reads of the REST API's JSON; everything may be missing, since another version may answer.
+
+/** An agent, as far as it is printed. */
+export interface AgentJson {
+  id?: string;
+  name?: string;
+  status?: string;
+  liveness?: string;
+  labels?: Record<string, string>;
+  capabilities?: string[];
+  deviceInfo?: object;
+  gauges?: Record<string, number | string>;
+  currentTask?: { taskId?: string; leaseEpoch?: string; progress?: number; detail?: string };
+  recentErrors?: { count?: string; worstSeverity?: string };
+  session?: { bootId?: string; epoch?: string; sequence?: string };
+  version?: string;
+  createdAt?: string;
+  lastHeartbeatAt?: string;
+  statusChangedAt?: string;
+}
+
+/** An error report, as far as it is printed. */
+export interface ErrorJson {
+  agent?: string;
+  severity?: string;
+  message?: string;
+  fingerprint?: string;
+  occurrences?: string;
+  createdAt?: string;
+}
+
+/** Errors of one fingerprint. */
+export interface ErrorGroupJson {
+  fingerprint?: string;
+  severity?: string;
+  message?: string;
+  count?: string;
+  agentCount?: string;
+  lastSeenAt?: string;
+}
+
+/** An audit entry, as far as it is printed. */
+export interface AuditEntryJson {
+  time?: string;
+  actor?: string;
+  action?: string;
+  subject?: string;
+  field?: string;
+  from?: string;
+  to?: string;
+  reason?: string;
+}
+
+/** A token, without its secret. */
+export interface TokenJson {
+  id?: string;
+  role?: string;
+  labels?: Record<string, string>;
+  agent?: string;
+  maxUses?: number;
+  uses?: number;
+  createdAt?: string;
+  expiresAt?: string;
+  revokedAt?: string;
+  lastUsedAt?: string;
+}
+
+/** A project. */
+export interface ProjectJson {
+  id?: string;
+  name?: string;
+  createdAt?: string;
+}

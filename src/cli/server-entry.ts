@@ -1,0 +1,26 @@
+/** One setting of the server, as `drover serve` shows it. */
+export interface Setting {
+  /** Long name of the flag, without dashes before it. */
+  readonly flag: string;
+  /** Variable of the environment that says the same. */
+  readonly env: string;
+  readonly default: string;
+  readonly description: string;
+}
+
+/** Values by the setting's flag; what was not given is not there. */
+export type FlagValues = Record<string, string>;
+
+/** The server's side of the house, as far as commands on its own machine need it. */
+export interface ServerEntry {
+  readonly settings: readonly Setting[];
+  /** Serves until SIGINT or SIGTERM. */
+  serve(flagValues: FlagValues): Promise<void>;
+  migrate(flagValues: FlagValues): Promise<void>;
+  recoverOperatorToken(flagValues: FlagValues): Promise<{ path: string }>;
+}
+
+/** Loads the server's code, which commands that only talk to a server do without. */
+export async function loadServerEntry(): Promise<ServerEntry> {
+  return await import("../main.ts");
+}
