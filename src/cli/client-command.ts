@@ -5,7 +5,7 @@ import { resolveConnection } from "./credentials.ts";
 import type { Listing } from "./list-pages.ts";
 import { note, printJson, printTable } from "./output.ts";
 import type { Column } from "./table.ts";
-import { parseDurationMs } from "./time-arguments.ts";
+import { parseTimeoutMs } from "./time-arguments.ts";
 
 /** Flags of every command that talks to a server. */
 export interface ClientFlags {
@@ -29,7 +29,7 @@ export function withClientFlags(command: Command): Command {
     .option("--project <name>", "the project, for the server's own operator token (DROVER_PROJECT)")
     .addOption(
       new Option("--timeout <duration>", "how long one call may take, retries included")
-        .argParser(parseDurationMs)
+        .argParser(parseTimeoutMs)
         .default(30_000, "30s"),
     );
 }

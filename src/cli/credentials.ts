@@ -26,6 +26,8 @@ export interface CredentialFlags {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+const KEPT_HERE =
+  "DROVER_DATA_DIR (unless it is set, .drover/operator.token goes to loopback addresses only)";
 const DEFAULT_URL = "http://127.0.0.1:8080";
 
 /** Settles server, token and project: flags win over the environment, and that over the data directory's operator.token. */
@@ -40,7 +42,7 @@ export function resolveConnection(
   const given = givenToken(flags, environment);
   if (given !== undefined || operatorToken === "withheld") return { url, token: given, project, looked };
   const file = operatorTokenFile(environment, url);
-  if (file === undefined) return { url, token: undefined, project, looked };
+  if (file === undefined) return { url, token: undefined, project, looked: [...looked, KEPT_HERE] };
   return { url, token: tokenIn(file), project, looked: [...looked, file] };
 }
 

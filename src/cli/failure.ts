@@ -9,7 +9,7 @@ export interface FieldViolation {
 /** Where a failure was found: here, on the way to the server, or by the server, whose body is kept as it came. */
 export type FailureOrigin =
   | { kind: "local" }
-  | { kind: "transport" }
+  | { kind: "transport"; mayHaveArrived: boolean }
   | {
       kind: "server";
       httpStatus: number;

@@ -25,10 +25,14 @@ export async function prepareSecretFile(path: string, replace: boolean): Promise
   return {
     path,
     keep: async (secret) => {
-      await handle.writeFile(`${secret}\n`);
-      await handle.sync();
-      await handle.close();
-      await rename(draft, path);
+      try {
+        await handle.writeFile(`${secret}\n`);
+        await handle.sync();
+        await handle.close();
+        await rename(draft, path);
+      } catch (error) {
+        throw notWritable(path, error);
+      }
     },
     discard: async () => {
       // Both fail after `keep`, which has closed and renamed already.
@@ -43,7 +47,11 @@ async function openDraft(path: string, draft: string): Promise<FileHandle> {
     await mkdir(dirname(path), { recursive: true, mode: 0o700 });
     return await open(draft, "wx", 0o600);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code; // node:fs throws nothing else
-    throw new Failure("UNKNOWN", `${path} cannot be written (${code}).`, { kind: "local" }, error);
+    throw notWritable(path, error);
   }
+}
+
+function notWritable(path: string, error: unknown): Failure {
+  const code = (error as NodeJS.ErrnoException).code; // node:fs throws nothing else
+  return new Failure("UNKNOWN", `${path} cannot be written (${code}).`, { kind: "local" }, error);
 }

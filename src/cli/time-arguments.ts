@@ -13,6 +13,16 @@ export function parseDurationMs(text: string): number {
   return ms;
 }
 
+// Timers of Node hold 2^31 ms at most; a day is more than anyone waits for one call.
+const LONGEST_TIMEOUT_MS = 86_400_000;
+
+/** Milliseconds for which a call is waited for: more than none, at most a day. */
+export function parseTimeoutMs(text: string): number {
+  const ms = parseDurationMs(text);
+  if (ms > 0 && ms <= LONGEST_TIMEOUT_MS) return ms;
+  throw new InvalidArgumentError("Give a duration of more than 0 and at most 24h.");
+}
+
 function sumMs(text: string): number {
   let sum = 0;
   for (const [, amount, unit] of text.matchAll(PART)) {

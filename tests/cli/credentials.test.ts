@@ -78,6 +78,7 @@ describe("the default data directory's token", () => {
     expect(server.requests[0]?.headers.authorization).toBe("Bearer drv_opr_file");
     const elsewhere = resolveConnection({ url: "http://drover.example" }, {});
     expect(elsewhere.token).toBeUndefined();
+    expect(elsewhere.looked.at(-1)).toContain("goes to loopback addresses only");
   });
 
   it("goes to any server when DROVER_DATA_DIR names it", () => {

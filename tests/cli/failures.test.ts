@@ -134,6 +134,17 @@ describe("a server that does not answer", () => {
     });
   });
 
+  it("is waited for no longer than --timeout, and what it said last is told", async () => {
+    const answer: FakeAnswer = { status: 503, headers: { "retry-after": "60" }, text: "" };
+    const server = await fakeServer(() => answer);
+    const ran = await runAgainst(server, ["agents", "--timeout", "300ms"]);
+    expect(ran).toMatchObject({
+      code: 6,
+      stderr: `error: ${server.url} answered HTTP 503. Try again in 60 s.\n`,
+    });
+    expect(server.requests).toHaveLength(1);
+  });
+
   it("is given up after --timeout", async () => {
     const server = await fakeServer(() => new Promise(() => undefined));
     const ran = await runAgainst(server, ["agents", "remove", "a", "--yes", "--timeout", "300ms"]);
@@ -163,6 +174,8 @@ describe("wrong usage", () => {
     [["tokens", "create", "--role", "agent"], "Allowed choices are enrollment, operator, viewer, runner."],
     [["tokens", "create", "--role", "viewer", "--ttl", "soon"], "Give a duration such as"],
     [["errors", "--since", "yesterday"], "Give a duration back from now"],
+    [["agents", "--timeout", "0s"], "Give a duration of more than 0"],
+    [["agents", "--timeout", "30d"], "at most 24h"],
     [["agents", "--url", "nowhere"], "The server's address must be"],
   ])("%j ends with 2 and says %j", async (args, sentence) => {
     const ran = await runDrover(args);

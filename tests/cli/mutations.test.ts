@@ -61,6 +61,16 @@ describe("enroll", () => {
     expect(readFileSync(join(folder, "taken"), "utf8")).toBe("old");
   });
 
+  it("names the nonce that brings another token when the first may have been lost", async () => {
+    const server = await fakeServer(() => "break");
+    const ran = await runAgainst(server, ["enroll", "gpu-1", "--out", "f"], { cwd: folder });
+    expect(ran.code).toBe(6);
+    expect(readdirSync(folder)).toEqual([]);
+    const nonce = /enroll again with --nonce (\S+)\n$/.exec(ran.stderr)?.[1];
+    expect(server.requests[0]?.body).toMatchObject({ nonce });
+    expect(nonce).toHaveLength(36);
+  });
+
   it("replaces a file when told to, and leaves it as it was when the server refuses", async () => {
     writeFileSync(join(folder, "taken"), "old", { mode: 0o644 });
     const server = await fakeServer((_request, count) =>

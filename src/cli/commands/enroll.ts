@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { type Command, Option } from "commander";
 import { newRequestId } from "../api.ts";
 import { repeated, repeatedLabel } from "../arguments.ts";
+import { orDash } from "../cell-text.ts";
 import { apiFor, type ClientFlags, withClientFlags } from "../client-command.ts";
 import { Failure } from "../failure.ts";
 import { note, printJson, printLine } from "../output.ts";
@@ -48,31 +49,39 @@ async function enroll(name: string, flags: EnrollFlags): Promise<void> {
   const api = apiFor(flags, "withheld");
   const path = flags.out ?? (flags.stateDir === undefined ? undefined : join(flags.stateDir, "agent.token"));
   const file = path === undefined ? undefined : await prepareSecretFile(path, flags.force === true);
+  const nonce = flags.nonce ?? newRequestId();
   try {
     const { text, value } = await api.post<EnrollJson>("/api/v1/agents:enroll", {
       name,
-      nonce: flags.nonce ?? newRequestId(),
+      nonce,
       labels: flags.label,
       capabilities: flags.capability,
     });
-    await hand(value, file);
+    await handOver(value, file, flags.json === true);
     if (flags.json === true) printJson(text);
+  } catch (error) {
+    throw withWayBack(error, nonce);
   } finally {
     await file?.discard();
   }
+}
 
-  async function hand(
-    { agent, secret, heartbeatInterval }: EnrollJson,
-    into: SecretFile | undefined,
-  ): Promise<void> {
-    if (secret === undefined) throw new Failure("INTERNAL", "The answer holds no token.", { kind: "local" });
-    await into?.keep(secret);
-    if (flags.json === true) return;
-    const shown =
-      into === undefined ? "This is its token, shown this once:" : `Its token is in ${into.path}.`;
-    note(
-      `${agent?.name ?? name} is enrolled; it should report every ${heartbeatInterval ?? "few seconds"}. ${shown}`,
-    );
-    if (into === undefined) printLine(secret);
-  }
+async function handOver(answer: EnrollJson, file: SecretFile | undefined, json: boolean): Promise<void> {
+  const { agent, secret, heartbeatInterval } = answer;
+  if (secret === undefined) throw new Failure("INTERNAL", "The answer holds no token.", { kind: "local" });
+  await file?.keep(secret);
+  if (json) return;
+  const shown = file === undefined ? "This is its token, shown this once:" : `Its token is in ${file.path}.`;
+  note(`${orDash(agent?.name)} is enrolled, to report every ${orDash(heartbeatInterval)}. ${shown}`);
+  if (file === undefined) printLine(secret);
+}
+
+/** An agent that may have been made, but whose token did not arrive, is not lost: its nonce brings another. */
+function withWayBack(error: unknown, nonce: string): unknown {
+  const failure =
+    error instanceof Failure ? error : new Failure("UNKNOWN", String(error), { kind: "local" }, error);
+  const { origin } = failure;
+  if (origin.kind === "server" || (origin.kind === "transport" && !origin.mayHaveArrived)) return failure;
+  failure.hint = `To get a token for the same agent, enroll again with --nonce ${nonce}`;
+  return failure;
 }
