@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { usageFailure } from "./failure.ts";
 import { type FlagValues, loadServerEntry, type ServerEntry, type Setting } from "./server-entry.ts";
 
 /** A command that runs on the server's own machine, with settings of the server as its flags. */
@@ -49,8 +50,17 @@ function fullCommand(outer: Command, plan: ServerCommandPlan, entry: ServerEntry
       const flag = flagsByKey.get(key);
       if (flag !== undefined && typeof value === "string") values[flag] = value;
     }
-    await plan.run(entry, values, command);
+    try {
+      await plan.run(entry, values, command);
+    } catch (error) {
+      throw isBadSetting(error) ? usageFailure(error.message) : error;
+    }
   });
+}
+
+/** Told by its name: its class belongs to the server's code, which is loaded for these commands alone. */
+function isBadSetting(error: unknown): error is Error {
+  return error instanceof Error && error.name === "SettingError";
 }
 
 /** The settings that say where the database and its files are. */

@@ -43,7 +43,8 @@ describe("help", () => {
     expect(ran.stderr).toContain("Usage: drover");
   });
 
-  it.each(commands)("of drover %s %s agrees with docs/cli.md", async (...words) => {
+  it.each(commands.map((words) => words.join(" ")))("of drover %s agrees with docs/cli.md", async (name) => {
+    const words = name.split(" ");
     const { code, stdout, stderr } = await runDrover([...words, "--help"]);
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
     expect(guide).toContain(`drover ${words.join(" ").replace(/ list$/, "")}`);
@@ -84,6 +85,17 @@ describe("commands on the server's machine", () => {
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain("Did you mean --http-addr?");
   });
+});
+
+describe("a setting that the server cannot use", () => {
+  it.each([["serve"], ["db", "migrate"], ["tokens", "recover"]])(
+    "ends %s %s with 2 and its name",
+    async (...words) => {
+      const ran = await runDrover([...words, "--database-url", "nonsense"]);
+      expect(ran).toMatchObject({ code: 2, stdout: "" });
+      expect(ran.stderr).toMatch(/^error: .*(DATABASE_URL|database-url)/);
+    },
+  );
 });
 
 it("docs/cli.md has the table of exit codes", () => {
