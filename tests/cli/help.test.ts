@@ -88,14 +88,11 @@ describe("commands on the server's machine", () => {
 });
 
 describe("a setting that the server cannot use", () => {
-  it.each([["serve"], ["db", "migrate"], ["tokens", "recover"]])(
-    "ends %s %s with 2 and its name",
-    async (...words) => {
-      const ran = await runDrover([...words, "--database-url", "nonsense"]);
-      expect(ran).toMatchObject({ code: 2, stdout: "" });
-      expect(ran.stderr).toMatch(/^error: .*(DATABASE_URL|database-url)/);
-    },
-  );
+  it.each(["serve", "db migrate", "tokens recover"])("ends drover %s with 2 and its name", async (name) => {
+    const ran = await runDrover([...name.split(" "), "--database-url", "nonsense"]);
+    expect(ran).toMatchObject({ code: 2, stdout: "" });
+    expect(ran.stderr).toMatch(/^error: .*DATABASE_URL/);
+  });
 });
 
 it("docs/cli.md has the table of exit codes", () => {
