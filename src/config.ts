@@ -48,6 +48,8 @@ interface SettingRule {
   description: string;
   key: keyof Config;
   parse: (text: string) => Parsed;
+  /** Its value may hold a password and is not repeated in messages. */
+  secret?: true;
 }
 
 const rules: SettingRule[] = [
@@ -71,6 +73,7 @@ const rules: SettingRule[] = [
     description: "postgres://… of a PostgreSQL server; the embedded one when left out",
     key: "databaseUrl",
     parse: parseDatabaseUrl,
+    secret: true,
   },
   {
     env: "DROVER_DATA_DIR",
@@ -159,7 +162,7 @@ export function readConfig(
     const text = flags[flagOf(rule.env)] ?? nonEmpty(environment[rule.env]) ?? rule.default;
     const parsed = rule.parse(text);
     if (parsed.ok) values[rule.key] = parsed.value;
-    else problems.push(`${rule.env} (--${flagOf(rule.env)}) ${parsed.problem}, not "${text}".`);
+    else problems.push(`${rule.env} (--${flagOf(rule.env)}) ${parsed.problem}${rule.secret ? "" : `, not "${text}"`}.`);
   }
   if (problems.length > 0) throw new SettingError(problems);
   return configShape.parse(values);
