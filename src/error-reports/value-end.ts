@@ -7,7 +7,7 @@ export function isQuote(character: string | undefined): boolean {
   return character === '"' || character === "'" || character === "`";
 }
 
-/** Whether a value can end before this character: blank, end of text, or what separates values. */
+/** Whether this character separates values: blank, end of text, or a mark between pairs. */
 export function isDelimiter(character: string | undefined): boolean {
   return character === undefined || /[\s,;:&)}\]>\\]/.test(character);
 }
@@ -63,12 +63,20 @@ export function endOfBare(text: string, start: number, openingQuote: string): nu
     const character = text.charAt(at);
     if (/[\s<]/.test(character) || character === openingQuote) break;
     const behindEscapes = skipBackslashes(text, at);
-    if (isQuote(text[behindEscapes]) && isDelimiter(text[behindEscapes + 1])) break;
+    if (closesQuotes(text, behindEscapes)) break;
     nextPair.lastIndex = at;
     if (nextPair.test(text)) break;
     at = Math.max(at + 1, behindEscapes);
   }
   return trimmedEnd(text, start, at);
+}
+
+// A quote inside a value (`it's`) differs from one that ends what is around it (`connect('password=x')`) by what follows.
+const closingQuote = /["'`][)\]}]{0,8}(?:[\s,;:&>\\]|\.(?:\s|$)|$)/y;
+
+function closesQuotes(text: string, at: number): boolean {
+  closingQuote.lastIndex = at;
+  return closingQuote.test(text);
 }
 
 function skipBackslashes(text: string, from: number): number {

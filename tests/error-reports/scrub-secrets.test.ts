@@ -113,6 +113,8 @@ describe("scrubText: what stands around", () => {
     ["mysql --password hunter2 --user bob", `mysql --password ${R} --user bob`],
     ["mysql --password=hunter2 --user bob", `mysql --password=${R} --user bob`],
     ["--token --verbose", "--token --verbose"],
+    ['connect("password=it\'s") failed', `connect("password=${R}") failed`],
+    ['connect("password=x").', `connect("password=${R}").`],
     ["token: ", "token: "],
     ["password:\nnext", "password:\nnext"],
     ["authorization=Bearer abc rest", `authorization=${R} rest`],
