@@ -12,7 +12,7 @@ const runPattern = /[A-Za-z0-9]+/g;
 const hexPattern = /^(?:0x[0-9a-f]+|(?=[a-f]*[0-9])[0-9a-f]{6,})$/i;
 // Longer than any word with a digit in it, as long as the shortest random ids.
 const shortestId = 16;
-const numberPattern = /(?:(?<![\w#+-])[-+]+)?#(?:[.,:]#)*/g;
+const numberPattern = /(?:(?<![\w#+-])[-+]+)?#(?:[.,:][-+]*#)*/g;
 
 /** 16 hex digits that stay the same for one severity and one kind of message. */
 export function fingerprint(severity: Severity, message: string): string {
