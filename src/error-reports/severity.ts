@@ -3,7 +3,7 @@ export const severities = ["info", "warning", "minor", "major", "critical", "fat
 /** One of `severities`. */
 export type Severity = (typeof severities)[number];
 
-/** Below zero when `a` is less bad than `b`, zero when equal, above zero when worse; sorts the least first. */
-export function compareSeverity(a: Severity, b: Severity): number {
-  return severities.indexOf(a) - severities.indexOf(b);
+/** From 1 for the least to 6 for the worst: what the database stores, so that the worst is the largest. */
+export function severityRank(severity: Severity): number {
+  return severities.indexOf(severity) + 1;
 }

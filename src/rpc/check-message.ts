@@ -1,8 +1,9 @@
 import type { DescMessage, JsonValue, Message, MessageShape } from "@bufbuild/protobuf";
 import type { ListValue, Struct, Value } from "@bufbuild/protobuf/wkt";
+import type { Violation } from "../runtime/refusal.ts";
 import { type JsonLevel, levelOfJson, levelOfTree } from "./json-tree.ts";
 import { type Content, type FieldCheck, type MessagePlan, messagePlan } from "./message-plan.ts";
-import { type FieldViolation, type Path, printPath } from "./violation-path.ts";
+import { type Path, printPath } from "./violation-path.ts";
 
 /*
  * What no field of any message may hold, since neither the database nor JSON takes it: NUL and lone surrogates in
@@ -24,7 +25,7 @@ export function findTextViolations<Desc extends DescMessage>(
   desc: Desc,
   message: MessageShape<Desc>,
   limits: MessageLimits = defaultMessageLimits,
-): FieldViolation[] {
+): Violation[] {
   const walk = new Walk(limits);
   walk.start(desc, message);
   return walk.found;
@@ -45,7 +46,7 @@ type Work =
     };
 
 class Walk {
-  readonly found: FieldViolation[] = [];
+  readonly found: Violation[] = [];
   readonly #limits: MessageLimits;
   readonly #work: Work[] = [];
 

@@ -1,8 +1,8 @@
-import type { DescMessage, Message } from "@bufbuild/protobuf";
+import type { DescMessage, JsonObject, Message } from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import type { Violation } from "../runtime/refusal.ts";
-import { compactJsonBytes } from "./check-message.ts";
+import { compactJsonBytes } from "./json-bytes.ts";
 
 const KIB = 1024;
 
@@ -21,21 +21,22 @@ export function findJsonViolations(schema: DescMessage, message: Message): Viola
   const violations: Violation[] = [];
   for (const [path, bytes] of caps[schema.typeName] ?? []) {
     const value = valueAt(schema, message, path.split("."));
-    if (value !== undefined && compactJsonBytes(value) > bytes) {
+    if (value !== undefined && compactJsonBytes(value, bytes) > bytes) {
       violations.push({ field: path, description: `must be at most ${bytes} bytes as compact JSON` });
     }
   }
   return violations;
 }
 
-function valueAt(schema: DescMessage, message: Message, names: string[]): unknown {
+function valueAt(schema: DescMessage, message: Message, names: string[]): JsonObject | undefined {
   const [name, ...rest] = names;
   const field = schema.fields.find((candidate) => candidate.name === name);
   if (field === undefined) throw new Error(`${schema.typeName} has no field ${name}`);
   if (!reflect(schema, message).isSet(field)) return undefined;
   // The generated message holds a set field under its local name.
   const value = (message as unknown as Record<string, unknown>)[field.localName];
-  if (rest.length === 0) return value;
+  // The caps name Structs only, which the runtime keeps as the objects that they stand for.
+  if (rest.length === 0) return value as JsonObject;
   if (field.fieldKind !== "message") throw new Error(`${field.toString()} has no fields of its own`);
   return valueAt(field.message, value as Message, rest);
 }

@@ -1,6 +1,3 @@
-/** One field that breaks a rule, by its path in the message, and the rule in words. */
-export type FieldViolation = { readonly field: string; readonly description: string };
-
 /** A place in a message, linked to the one around it, so that it is only written out when something is wrong there. */
 export type Path = { readonly parent: Path | undefined; readonly step: Step };
 

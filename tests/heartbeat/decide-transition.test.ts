@@ -5,7 +5,7 @@ import {
   type ReportedStatus,
   reportedStatuses,
 } from "../../src/agents/agent.ts";
-import { compareSeverity, severities } from "../../src/error-reports/severity.ts";
+import { severities } from "../../src/error-reports/severity.ts";
 import { decideTransition, type TransitionCause } from "../../src/heartbeat/decide-transition.ts";
 
 // The whole table of the rule for reports without a fatal, written out: from, reported, cause or "none".
@@ -100,13 +100,5 @@ describe("decideTransition", () => {
       const after = decision.kind === "none" ? decision.status : decision.to;
       expect(decision.failTasks).toBe(after === "error");
     }
-  });
-});
-
-describe("compareSeverity", () => {
-  it("orders from info to fatal", () => {
-    expect([...severities].reverse().sort(compareSeverity)).toEqual(severities);
-    expect(compareSeverity("fatal", "critical")).toBeGreaterThan(0);
-    expect(compareSeverity("minor", "minor")).toBe(0);
   });
 });
