@@ -62,7 +62,9 @@ function decode(route: Route, registry: Registry, json: JsonValue, violations: V
     message = decodeJson(route.input, json, registry);
   } catch (error) {
     if (!(error instanceof BindingError)) throw error;
-    violations.push(...error.violations);
+    // protobuf-es refuses some of what the text has been refused for already.
+    const known = new Set(violations.map(({ field }) => field));
+    violations.push(...error.violations.filter(({ field }) => !known.has(field)));
   }
   if (message === undefined || violations.length > 0) throw new BindingError(violations);
   return message;

@@ -26,9 +26,17 @@ export function openCall(
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   });
   res.once("close", () => {
-    if (!res.writableFinished) context.abort(new ConnectError("the caller went away", Code.Canceled));
+    // Not by `writableFinished`, which Node's HTTP/2 sets on every closed stream, however it ended.
+    if (!res.writableEnded) context.abort(new ConnectError("the caller went away", Code.Canceled));
   });
   return context;
+}
+
+/** Whether nothing can be written any more, because the caller has gone. */
+export function isGone(res: ServerResponse): boolean {
+  // A response over HTTP/2 has no `destroyed` of its own, its stream has.
+  const { stream } = res as { stream?: { destroyed: boolean } };
+  return res.destroyed || stream?.destroyed === true;
 }
 
 /** Settles as the promise does, or rejects with the signal's reason as soon as that fires. */

@@ -11,7 +11,7 @@ import { type CallContext, openCall, untilAborted } from "./call-context.ts";
 import { isClientStream, type Route } from "./compile-routes.ts";
 import { requireJson } from "./content-type.ts";
 import { encodeMessage, givesHttpBody, messageJson, sendPayload } from "./encode-response.ts";
-import { encodeError } from "./error-response.ts";
+import { type ErrorResponse, encodeError, isUnexpected } from "./error-response.ts";
 import { responseHeaders } from "./metadata.ts";
 import { readLines } from "./ndjson-request.ts";
 import { readBody } from "./request-body.ts";
@@ -25,6 +25,7 @@ export interface CallSettings {
   interceptors: Interceptor[];
   eventId(message: Message): string | undefined;
   limits: TranscoderLimits;
+  reportFault(fault: unknown, rpc: string): void;
 }
 
 /** Bounds of one call: sizes in bytes after decompression, depth in levels of JSON, times in milliseconds. */
@@ -142,10 +143,10 @@ class RpcCall {
   }
 
   #streamOptions(): StreamOptions {
-    const { registry, eventId, limits } = this.#settings;
+    const { eventId, limits } = this.#settings;
     const common = {
       eventId,
-      printError: (thrown: unknown) => encodeError(thrown, registry).body,
+      printError: (thrown: unknown) => answerError(thrown, this.#route, this.#settings).body,
       heartbeatMs: limits.heartbeatMs,
       openAfterMs: limits.streamOpenMs,
       isHead: this.#req.method === "HEAD",
@@ -155,19 +156,25 @@ class RpcCall {
       return {
         ...common,
         encoding,
-        print: (message) => JSON.stringify(messageJson(this.#route, registry, message)),
+        print: (message) => JSON.stringify(messageJson(this.#route, this.#settings.registry, message)),
       };
     }
     return {
       ...common,
       encoding: RAW_ENCODING,
-      print: (message) => encodeMessage(this.#route, registry, message).bytes,
+      print: (message) => encodeMessage(this.#route, this.#settings.registry, message).bytes,
       contentType: (first) =>
         first === undefined
           ? RAW_ENCODING.contentType
-          : encodeMessage(this.#route, registry, first).contentType,
+          : encodeMessage(this.#route, this.#settings.registry, first).contentType,
     };
   }
+}
+
+/** Encodes what a call threw, and reports it where its caller is not told. */
+export function answerError(thrown: unknown, route: Route, settings: CallSettings): ErrorResponse {
+  if (isUnexpected(thrown)) settings.reportFault(thrown, route.rpc);
+  return encodeError(thrown, settings.registry);
 }
 
 function rawQuery(target: string): string {

@@ -12,6 +12,7 @@ import {
 import type { HttpBody } from "../../gen/google/api/httpbody_pb.js";
 import { HttpBodySchema } from "../../gen/google/api/httpbody_pb.js";
 import { isHttpBody } from "./bind-request.ts";
+import { isGone } from "./call-context.ts";
 import type { Route } from "./compile-routes.ts";
 import { hasOwnJsonForm } from "./leaf-values.ts";
 import { chooseAlternative } from "./quality-list.ts";
@@ -99,7 +100,7 @@ export async function sendPayload(
     }
   }
   // Its caller may have gone while the answer was compressed.
-  if (res.destroyed) return;
+  if (isGone(res)) return;
   res.writeHead(status, { ...all, "content-length": bytes.length });
   res.end(bytes);
 }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
-import { type CallContext, untilAborted } from "./call-context.ts";
+import { type CallContext, isGone, untilAborted } from "./call-context.ts";
 import { responseHeaders } from "./metadata.ts";
 import type { StreamEncoding } from "./stream-encoding.ts";
 
@@ -75,7 +75,7 @@ class StreamWriter {
     try {
       await this.#writeAll(first);
     } catch (error) {
-      if (this.#res.destroyed) return;
+      if (isGone(this.#res)) return;
       const frame = this.#options.encoding.error(this.#options.printError(error), this.#index);
       // Bytes that are not JSON have no place for an error: the connection breaks, so that nobody takes them for whole.
       if (frame === undefined) this.#res.destroy();

@@ -2,10 +2,11 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { file_google_api_httpbody } from "../../gen/google/api/httpbody_pb.js";
-import { type CallSettings, callRpc, type TranscoderLimits } from "./call-rpc.ts";
+import { isGone } from "./call-context.ts";
+import { answerError, type CallSettings, callRpc, type TranscoderLimits } from "./call-rpc.ts";
 import { compileRoutes, type Route, type ServiceEntry } from "./compile-routes.ts";
 import { sendPayload } from "./encode-response.ts";
-import { encodeError, HttpRefusal, isUnexpected } from "./error-response.ts";
+import { type ErrorResponse, encodeError, HttpRefusal } from "./error-response.ts";
 import { type EnumNames, JsonDialect } from "./json-dialect.ts";
 import { responseHeaders } from "./metadata.ts";
 import { type PathBinding, RouteTrie } from "./route-trie.ts";
@@ -75,8 +76,9 @@ export function createTranscoder(options: TranscoderOptions): Transcoder {
     interceptors: options.interceptors ?? [],
     eventId: options.eventId ?? (() => undefined),
     limits: { ...DEFAULT_LIMITS, ...options.limits },
+    reportFault: options.reportFault ?? printFault,
   };
-  return new RouteTranscoder(routes, trie, settings, options.reportFault ?? printFault);
+  return new RouteTranscoder(routes, trie, settings);
 }
 
 function addRoute(trie: RouteTrie<Route>, route: Route): void {
@@ -94,18 +96,11 @@ class RouteTranscoder implements Transcoder {
   readonly routes: readonly Route[];
   readonly #trie: RouteTrie<Route>;
   readonly #settings: CallSettings;
-  readonly #reportFault: (fault: unknown, rpc: string) => void;
 
-  constructor(
-    routes: readonly Route[],
-    trie: RouteTrie<Route>,
-    settings: CallSettings,
-    reportFault: (fault: unknown, rpc: string) => void,
-  ) {
+  constructor(routes: readonly Route[], trie: RouteTrie<Route>, settings: CallSettings) {
     this.routes = routes;
     this.#trie = trie;
     this.#settings = settings;
-    this.#reportFault = reportFault;
   }
 
   match(method: string, rawTarget: string): RouteMatch {
@@ -152,8 +147,7 @@ class RouteTranscoder implements Transcoder {
     try {
       await callRpc(route, bindings, req, res, this.#settings);
     } catch (error) {
-      if (isUnexpected(error)) this.#reportFault(error, route.rpc);
-      await this.#refuse(req, res, error);
+      await this.#send(req, res, answerError(error, route, this.#settings));
     }
   }
 
@@ -170,11 +164,15 @@ class RouteTranscoder implements Transcoder {
   }
 
   async #refuse(req: IncomingMessage, res: ServerResponse, thrown: unknown): Promise<void> {
-    if (res.headersSent || res.destroyed) {
+    await this.#send(req, res, encodeError(thrown, this.#settings.registry));
+  }
+
+  async #send(req: IncomingMessage, res: ServerResponse, response: ErrorResponse): Promise<void> {
+    if (res.headersSent || isGone(res)) {
       res.destroy();
       return;
     }
-    const { status, metadata, body } = encodeError(thrown, this.#settings.registry);
+    const { status, metadata, body } = response;
     const payload = { contentType: "application/json", bytes: Buffer.from(JSON.stringify(body)) };
     await sendPayload(req, res, status, responseHeaders(metadata), payload);
   }
