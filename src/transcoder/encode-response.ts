@@ -1,0 +1,110 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { promisify } from "node:util";
+import { brotliCompress, constants, gzip } from "node:zlib";
+import {
+  create,
+  type DescField,
+  type JsonValue,
+  type Message,
+  type Registry,
+  toJson,
+} from "@bufbuild/protobuf";
+import type { HttpBody } from "../../gen/google/api/httpbody_pb.js";
+import { HttpBodySchema } from "../../gen/google/api/httpbody_pb.js";
+import { isHttpBody } from "./bind-request.ts";
+import { isGone } from "./call-context.ts";
+import type { Route } from "./compile-routes.ts";
+import { hasOwnJsonForm } from "./leaf-values.ts";
+import { chooseAlternative } from "./quality-list.ts";
+
+/** A whole response body and its content type. */
+export interface Payload {
+  contentType: string;
+  bytes: Buffer;
+}
+
+/** A body smaller than this gains nothing from compression: it fits one packet as it is. */
+const MIN_COMPRESSED_BYTES = 1024;
+
+const compress = { gzip: promisify(gzip), br: promisify(brotliCompress) };
+// Brotli's default quality is meant for files compressed once; this one costs about what gzip costs.
+const BROTLI_OPTIONS = { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } };
+
+/** Turns the message that an RPC answered into what HTTP carries of it, by the route's response_body. */
+export function encodeMessage(route: Route, registry: Registry, message: Message): Payload {
+  const raw = findHttpBody(route, message);
+  if (raw !== undefined) {
+    return { contentType: raw.contentType || "application/octet-stream", bytes: Buffer.from(raw.data) };
+  }
+  return {
+    contentType: "application/json",
+    bytes: Buffer.from(JSON.stringify(messageJson(route, registry, message))),
+  };
+}
+
+/** The google.api.HttpBody that a route answers with, if that is what it answers with. */
+function findHttpBody({ output, responseBody }: Route, message: Message): HttpBody | undefined {
+  if (responseBody.kind === "whole" && output.typeName === HttpBodySchema.typeName)
+    return message as HttpBody;
+  if (responseBody.kind !== "field" || !isHttpBody(responseBody.field)) return undefined;
+  // The descriptor says that this property, where it is set, holds an HttpBody.
+  return (fieldValue(message, responseBody.field) as HttpBody | undefined) ?? create(HttpBodySchema);
+}
+
+/** Whether a route answers with google.api.HttpBody, bytes of any content type. */
+export function givesHttpBody({ output, responseBody }: Route): boolean {
+  if (responseBody.kind === "whole") return output.typeName === HttpBodySchema.typeName;
+  return responseBody.kind === "field" && isHttpBody(responseBody.field);
+}
+
+/** The JSON of a route's response: of the whole message, or of the field that response_body names. */
+export function messageJson(route: Route, registry: Registry, message: Message): JsonValue {
+  const json = toJson(route.output, message, { registry, alwaysEmitImplicit: true });
+  if (route.responseBody.kind !== "field") return json;
+  const { field } = route.responseBody;
+  const value =
+    typeof json === "object" && json !== null && !Array.isArray(json) ? json[field.jsonName] : undefined;
+  return value ?? unsetJson(field, registry);
+}
+
+/** What stands for a field that is not set: a message without anything in it, otherwise null. */
+function unsetJson(field: DescField, registry: Registry): JsonValue {
+  if (field.fieldKind !== "message" || hasOwnJsonForm(field.message)) return null;
+  return toJson(field.message, create(field.message), { registry, alwaysEmitImplicit: true });
+}
+
+function fieldValue(message: Message, field: DescField): unknown {
+  // Messages are plain objects whose properties the descriptor names; TypeScript cannot know them here.
+  const properties = message as unknown as Record<string, unknown>;
+  if (field.fieldKind !== "message" || field.oneof === undefined) return properties[field.localName];
+  const oneof = properties[field.oneof.localName] as { case?: string; value?: unknown };
+  return oneof.case === field.localName ? oneof.value : undefined;
+}
+
+/** Writes a whole response, compressed as its caller likes it. HTTP drops the body where the method is HEAD. */
+export async function sendPayload(
+  req: IncomingMessage,
+  res: ServerResponse,
+  status: number,
+  headers: Record<string, string | string[]>,
+  payload: Payload,
+): Promise<void> {
+  const all: Record<string, string | string[]> = { ...headers, "content-type": payload.contentType };
+  let bytes = payload.bytes;
+  if (bytes.length >= MIN_COMPRESSED_BYTES) {
+    all.vary = all.vary === undefined ? "accept-encoding" : `${String(all.vary)}, accept-encoding`;
+    const coding = chooseCoding(String(req.headers["accept-encoding"] ?? ""));
+    if (coding !== "identity") {
+      all["content-encoding"] = coding;
+      bytes = coding === "gzip" ? await compress.gzip(bytes) : await compress.br(bytes, BROTLI_OPTIONS);
+    }
+  }
+  // Its caller may have gone while the answer was compressed.
+  if (isGone(res)) return;
+  res.writeHead(status, { ...all, "content-length": bytes.length });
+  res.end(bytes);
+}
+
+function chooseCoding(acceptEncoding: string): "br" | "gzip" | "identity" {
+  return chooseAlternative(acceptEncoding, ["br", "gzip"], ["*"]) ?? "identity";
+}
