@@ -212,9 +212,11 @@ async function* one<T>(value: T): AsyncGenerator<T> {
   yield value;
 }
 
-function decode(schema: DescMessage, bytes: Uint8Array): Message {
+function decode(schema: DescMessage, bytes: Buffer): Message {
   try {
-    return fromBinary(schema, bytes, { recursionLimit: MAX_MESSAGE_DEPTH });
+    // Fields of bytes become views of what they are read from, and a Buffer's slice() is no copy as an array's is.
+    const view = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    return fromBinary(schema, view, { recursionLimit: MAX_MESSAGE_DEPTH });
   } catch (reason) {
     const what = reason instanceof Error ? reason.message : String(reason);
     throw new ConnectError(`parse binary: ${what}`, Code.InvalidArgument);

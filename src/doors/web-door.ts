@@ -13,6 +13,7 @@ import {
 import { normalizeHeaders } from "./normalize-headers.ts";
 import { createPort } from "./port.ts";
 import { createRpcRoutes } from "./rpc-routes.ts";
+import { discardUnreadBody } from "./unread-body.ts";
 import { sendRefusal, type WebHandler, type WebRequest, type WebResponse } from "./web-handler.ts";
 
 export interface WebDoorOptions {
@@ -82,6 +83,7 @@ function requestListener(
     // A connection that breaks tells its handlers by `close`; without a listener its error would end the process.
     request.on("error", () => {});
     response.on("error", () => {});
+    discardUnreadBody(request, response);
     if (cors(request, response)) return;
     normalizeHeaders(request);
     dispatch(handlers, request, response).catch((error: unknown) => {

@@ -7,14 +7,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { type Code, ConnectError, type Transport } from "@connectrpc/connect";
-import {
-  Client,
-  type ClientDuplexStream,
-  credentials,
-  Metadata,
-  type ServiceError,
-  type StatusObject,
-} from "@grpc/grpc-js";
+import { Client, type ClientDuplexStream, credentials, Metadata, type StatusObject } from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 
 /**
@@ -60,20 +53,25 @@ export function createGrpcJsTransport(address: string): Transport & { close(): v
       );
       cancelBy(signal, call);
       call.on("error", () => {});
-      call.on("status", (status: StatusObject) => copyInto(received.trailer, status.metadata));
+      const ended = new Promise<StatusObject>((resolve) => {
+        call.once("status", (status: StatusObject) => {
+          copyInto(received.trailer, status.metadata);
+          resolve(status);
+        });
+      });
       const begun = new Promise<void>((resolve) => {
         call.once("metadata", (metadata: Metadata) => {
           copyInto(received.header, metadata);
           resolve();
         });
-        call.once("status", () => resolve());
+        void ended.then(() => resolve());
       });
       const requests = (async function* () {
         for await (const one of input) yield create(method.input, one);
       })();
       void send(call, requests);
       await begun;
-      return { stream: true, service: method.parent, method, message: receive(call), ...received };
+      return { stream: true, service: method.parent, method, message: receive(call, ended), ...received };
     },
   };
 }
@@ -96,12 +94,20 @@ async function send<I, O>(call: ClientDuplexStream<I, O>, messages: AsyncIterabl
   }
 }
 
-async function* receive<I, O>(call: ClientDuplexStream<I, O>): AsyncGenerator<O> {
+/** Reads until the call's status, which may have arrived before the first message is asked for. */
+async function* receive<I, O>(
+  call: ClientDuplexStream<I, O>,
+  status: Promise<StatusObject>,
+): AsyncGenerator<O> {
   try {
-    for await (const message of call) yield message;
-  } catch (error) {
-    // A client stream of grpc-js fails with this class and no other.
-    throw connectErrorOf(error as ServiceError);
+    for await (const message of call.iterator({ destroyOnReturn: false })) yield message;
+    const ended = await status;
+    if (ended.code !== 0) throw ended;
+  } catch {
+    throw connectErrorOf(await status);
+  } finally {
+    // Without effect on a call that has ended by itself.
+    call.cancel();
   }
 }
 
@@ -138,7 +144,7 @@ function copyInto(headers: Headers, metadata: Metadata): void {
   }
 }
 
-function connectErrorOf(error: ServiceError): ConnectError {
+function connectErrorOf(error: StatusObject): ConnectError {
   const metadata = new Headers();
   copyInto(metadata, error.metadata);
   const code: number = error.code;
