@@ -71,8 +71,8 @@ async function answer(
   let call: ReturnType<typeof universalRequestFromNodeRequest>;
   try {
     call = universalRequestFromNodeRequest(request, response, undefined, values);
-    // The library's own loop destroys a request that it stops reading, and with it the connection's next one.
-    if (!("stream" in request)) call.body = request.iterator({ destroyOnReturn: false });
+    // The library's own loop destroys a request that it stops reading, and its rest could not be read away then.
+    call.body = request.iterator({ destroyOnReturn: false });
   } catch {
     // It builds a URL from the Host header, which can be missing (HTTP/1.0) or no host at all.
     sendRefusal(response, 400, "the request names no valid host");

@@ -1,35 +1,41 @@
-import type { IncomingMessage } from "node:http";
+import { constants } from "node:http2";
 import type { WebRequest, WebResponse } from "./web-handler.ts";
 
-/** How much of a body nobody wants is read after the answer, and for how long, before its connection is cut. */
+/** How much of a body nobody wants is read after the answer, and for how long, before it is cut off. */
 const MAX_DISCARDED_BYTES = 8 * 1024 * 1024;
 const MAX_DISCARD_MS = 5_000;
 
 /**
- * Reads and drops the rest of an HTTP/1.1 request that was answered before its end, such as one over the size cap.
- * Left alone, the rest would block its connection for the next request; cut at once, the connection could be reset
- * before the caller has read why. HTTP/2 ends such a stream by itself.
+ * Reads and drops the rest of a request that was answered before its end, such as one over the size cap. Left
+ * alone, the rest would block an HTTP/1.1 connection for its next request and keep an HTTP/2 stream open; cut at
+ * once, the connection could be reset before the caller has read why.
  */
 export function discardUnreadBody(request: WebRequest, response: WebResponse): void {
-  if ("stream" in request || "stream" in response) return;
-  response.once("finish", () => {
+  // The HTTP/2 response says "finish" only when its stream is closed, which is what this is here to bring about.
+  const answered = "stream" in response ? response.stream : response;
+  answered.once("finish", () => {
     if (!request.complete) discard(request);
   });
 }
 
-function discard(request: IncomingMessage): void {
-  const { socket } = request;
-  const cut = () => socket.destroy();
+function discard(request: WebRequest): void {
   if (request.destroyed) {
-    cut();
+    cut(request);
     return;
   }
   let discarded = 0;
-  const deadline = setTimeout(cut, MAX_DISCARD_MS);
+  const deadline = setTimeout(() => cut(request), MAX_DISCARD_MS);
   deadline.unref();
+  const callOff = () => clearTimeout(deadline);
   request.on("data", (chunk: Buffer) => {
     discarded += chunk.length;
-    if (discarded > MAX_DISCARDED_BYTES) cut();
+    if (discarded > MAX_DISCARDED_BYTES) cut(request);
   });
-  request.once("close", () => clearTimeout(deadline));
+  request.once("end", callOff);
+  request.once("close", callOff);
+}
+
+function cut(request: WebRequest): void {
+  if ("stream" in request) request.stream.close(constants.NGHTTP2_NO_ERROR);
+  else request.socket.destroy();
 }
