@@ -52,3 +52,6 @@ export const MAX_MESSAGE_DEPTH = 160;
 
 /** How long a stopping door waits for calls in flight before it cuts them off, in milliseconds. */
 export const DEFAULT_GRACE_MS = 10_000;
+
+/** How long calls that were cut off get to say so, before their connections are closed, in milliseconds. */
+export const LAST_WORDS_MS = 100;

@@ -13,6 +13,7 @@ import {
   type BoundAddress,
   DEFAULT_GRACE_MS,
   type Door,
+  LAST_WORDS_MS,
   MAX_MESSAGE_BYTES,
   type ServedService,
 } from "./door.ts";
@@ -59,7 +60,7 @@ export function createGrpcDoor(options: GrpcDoorOptions): Door {
       bound = { host: options.host, port: await bind(server, options) };
     },
     stop() {
-      stopping ??= stop(server, open, options.graceMs ?? DEFAULT_GRACE_MS);
+      stopping ??= stop(server, bound, open, options.graceMs ?? DEFAULT_GRACE_MS);
       return stopping;
     },
   };
@@ -94,27 +95,33 @@ const SERVER_OPTIONS: ServerOptions = {
   "grpc.enable_channelz": 0,
 };
 
-function bind(server: Server, { host, port }: GrpcDoorOptions): Promise<number> {
-  const target = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+function bind(server: Server, options: GrpcDoorOptions): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(target, ServerCredentials.createInsecure(), (error, boundPort) =>
-      error === null ? resolve(boundPort) : reject(error),
+    server.bindAsync(targetOf(options), ServerCredentials.createInsecure(), (error, port) =>
+      error === null ? resolve(port) : reject(error),
     );
   });
 }
 
-async function stop(server: Server, open: Set<OpenCall>, graceMs: number): Promise<void> {
+const targetOf = ({ host, port }: BoundAddress) =>
+  host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
+
+async function stop(
+  server: Server,
+  bound: BoundAddress | undefined,
+  open: Set<OpenCall>,
+  graceMs: number,
+): Promise<void> {
+  // Calls that take the hint at the end of the grace can still answer before their connection goes.
+  const graceOver = setTimeout(() => abortAll([...open]), graceMs);
+  // Without channelz, forceShutdown knows no connections, and tryShutdown only waits; drain is what cuts them off,
+  // and only those that it has seen open.
+  if (bound !== undefined) server.drain(targetOf(bound), graceMs + LAST_WORDS_MS);
   const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
   // Streams have no end of their own to wait for; calls do, and get the time for it.
   abortAll([...open].filter((call) => call.isStream));
-  let timer: NodeJS.Timeout | undefined;
-  const graceOver = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, graceMs);
-  });
-  await Promise.race([closed, graceOver]);
-  clearTimeout(timer);
-  abortAll([...open]);
-  server.forceShutdown();
+  await closed;
+  clearTimeout(graceOver);
 }
 
 function abortAll(calls: OpenCall[]): void {

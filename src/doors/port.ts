@@ -2,9 +2,6 @@ import { createServer as createNetServer, type Server as NetServer, type Socket 
 
 const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
-/** How long a new connection may take to say which protocol it speaks, in milliseconds. */
-const FIRST_BYTES_TIMEOUT_MS = 10_000;
-
 /** Which protocol a connection's first bytes belong to; "undecided" asks for more of them. */
 export function decideProtocol(received: Uint8Array): "http1" | "http2" | "undecided" {
   const length = Math.min(received.length, HTTP2_PREFACE.length);
@@ -19,7 +16,7 @@ export interface PortOptions {
   readonly http1: TakeConnection;
   readonly http2: TakeConnection;
   /** How long a connection may stay silent or undecided, in milliseconds. */
-  readonly firstBytesTimeoutMs?: number;
+  readonly firstBytesTimeoutMs: number;
 }
 
 /**
@@ -27,7 +24,7 @@ export interface PortOptions {
  * first bytes of a connection and hands it on.
  */
 export function createPort(options: PortOptions): NetServer {
-  const timeoutMs = options.firstBytesTimeoutMs ?? FIRST_BYTES_TIMEOUT_MS;
+  const timeoutMs = options.firstBytesTimeoutMs;
   // An HTTP/1.1 client may close its half after the request and still wants the answer.
   return createNetServer(
     { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 },

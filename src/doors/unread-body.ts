@@ -1,8 +1,7 @@
 import { constants } from "node:http2";
 import type { WebRequest, WebResponse } from "./web-handler.ts";
 
-/** How much of a body nobody wants is read after the answer, and for how long, before it is cut off. */
-const MAX_DISCARDED_BYTES = 8 * 1024 * 1024;
+/** How long the rest of a body that nobody wants is read after the answer, before it is cut off. */
 const MAX_DISCARD_MS = 5_000;
 
 /**
@@ -23,16 +22,12 @@ function discard(request: WebRequest): void {
     cut(request);
     return;
   }
-  let discarded = 0;
   const deadline = setTimeout(() => cut(request), MAX_DISCARD_MS);
   deadline.unref();
   const callOff = () => clearTimeout(deadline);
-  request.on("data", (chunk: Buffer) => {
-    discarded += chunk.length;
-    if (discarded > MAX_DISCARDED_BYTES) cut(request);
-  });
   request.once("end", callOff);
   request.once("close", callOff);
+  request.resume();
 }
 
 function cut(request: WebRequest): void {

@@ -7,6 +7,7 @@ import {
   type BoundAddress,
   DEFAULT_GRACE_MS,
   type Door,
+  LAST_WORDS_MS,
   type ReportProblem,
   type ServedService,
 } from "./door.ts";
@@ -29,23 +30,35 @@ export interface WebDoorOptions {
   readonly corsOrigins?: readonly string[];
   /** How long `stop` waits for calls in flight, in milliseconds. */
   readonly graceMs?: number;
-  /** How long a connection may stay silent before its first request, in milliseconds. */
-  readonly firstBytesTimeoutMs?: number;
+  readonly timeouts?: Partial<WebTimeouts>;
   readonly report: ReportProblem;
 }
+
+/** How long a client may take, in milliseconds. */
+export interface WebTimeouts {
+  /** Until a new connection has said which protocol it speaks. */
+  readonly firstBytesMs: number;
+  /** Until an HTTP/1.1 request's headers are complete. */
+  readonly headersMs: number;
+  /** Until an HTTP/1.1 request is complete; its answer, a stream for example, may take any time. */
+  readonly requestMs: number;
+}
+
+const DEFAULT_TIMEOUTS: WebTimeouts = { firstBytesMs: 10_000, headersMs: 10_000, requestMs: 60_000 };
 
 /** The web door: Connect, gRPC-Web, gRPC and plain HTTP handlers over HTTP/1.1 and HTTP/2 on one cleartext port. */
 export function createWebDoor(options: WebDoorOptions): Door {
   const streamsEnd = new AbortController();
   const callsEnd = new AbortController();
   const listener = requestListener(options, streamsEnd.signal, callsEnd.signal);
-  const http1 = createHttp1(listener);
+  const timeouts = { ...DEFAULT_TIMEOUTS, ...options.timeouts };
+  const http1 = createHttp1(listener, timeouts);
   const http2 = createHttp2(listener);
   const sessions = trackSessions(http2);
   const port = createPort({
     http1: (socket) => http1.emit("connection", socket),
     http2: (socket) => http2.emit("connection", socket),
-    ...(options.firstBytesTimeoutMs !== undefined && { firstBytesTimeoutMs: options.firstBytesTimeoutMs }),
+    firstBytesTimeoutMs: timeouts.firstBytesMs,
   });
   let bound: BoundAddress | undefined;
   let stopping: Promise<void> | undefined;
@@ -103,14 +116,14 @@ async function dispatch(
   sendRefusal(response, 404, "there is nothing at this path");
 }
 
-function createHttp1(listener: RequestListener): Http1Server {
+function createHttp1(listener: RequestListener, { headersMs, requestMs }: WebTimeouts): Http1Server {
   return createHttp1Server(
     {
       maxHeaderSize: 16 * 1024,
-      // A request must have arrived by then; the answer, a stream for example, may take any time.
-      headersTimeout: 10_000,
-      requestTimeout: 60_000,
-      connectionsCheckingInterval: 5_000,
+      headersTimeout: headersMs,
+      requestTimeout: requestMs,
+      // How often the two above are looked at.
+      connectionsCheckingInterval: Math.ceil(headersMs / 4),
       keepAliveTimeout: 65_000,
     },
     listener,
@@ -190,15 +203,20 @@ async function stop(
   streamsEnd.abort(stopping());
   for (const session of sessions) session.close();
   http1.closeIdleConnections();
-  let timer: NodeJS.Timeout | undefined;
-  const graceOver = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, graceMs);
-  });
-  await Promise.race([closed, graceOver]);
-  clearTimeout(timer);
+  await settledWithin(closed, graceMs);
   callsEnd.abort(stopping());
+  await settledWithin(closed, LAST_WORDS_MS);
   http1.closeAllConnections();
   http1.close();
   for (const session of sessions) session.destroy();
   await closed;
+}
+
+async function settledWithin(promise: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([promise, late]);
+  clearTimeout(timer);
 }
