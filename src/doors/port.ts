@@ -1,0 +1,75 @@
+import { createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
+
+const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
+
+/** Which protocol a connection's first bytes belong to; "undecided" asks for more of them. */
+export function decideProtocol(received: Uint8Array): "http1" | "http2" | "undecided" {
+  const length = Math.min(received.length, HTTP2_PREFACE.length);
+  for (let i = 0; i < length; i++) if (received[i] !== HTTP2_PREFACE[i]) return "http1";
+  return length === HTTP2_PREFACE.length ? "http2" : "undecided";
+}
+
+/** Takes over a connection whose first bytes have been put back. */
+export type TakeConnection = (socket: Socket) => void;
+
+export interface PortOptions {
+  readonly http1: TakeConnection;
+  readonly http2: TakeConnection;
+  /** How long a connection may stay silent or undecided, in milliseconds. */
+  readonly firstBytesTimeoutMs: number;
+}
+
+/**
+ * A TCP server that serves HTTP/1.1 and cleartext HTTP/2 with prior knowledge on one port. It only looks at the
+ * first bytes of a connection and hands it on.
+ */
+export function createPort(options: PortOptions): NetServer {
+  const timeoutMs = options.firstBytesTimeoutMs;
+  // An HTTP/1.1 client may close its half after the request and still wants the answer.
+  return createNetServer(
+    { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 },
+    (socket) =>
+      sniff(socket, timeoutMs, (protocol) => {
+        if (protocol === "http2") {
+          // Nothing is left to say on an HTTP/2 connection whose client has closed its half.
+          socket.allowHalfOpen = false;
+          options.http2(socket);
+        } else {
+          options.http1(socket);
+        }
+      }),
+  );
+}
+
+/**
+ * Reads until the protocol is certain, puts the bytes back, and calls `decided`. It reads by `readable`, never by
+ * `data`: a socket that once flowed hands its bytes past the HTTP/2 session.
+ */
+function sniff(socket: Socket, timeoutMs: number, decided: (protocol: "http1" | "http2") => void): void {
+  let received: Buffer = Buffer.alloc(0);
+  const giveUp = () => socket.destroy();
+  // One deadline for all of it: a timer for each byte would let a connection stay forever.
+  const deadline = setTimeout(giveUp, timeoutMs);
+  deadline.unref();
+  const settle = () => {
+    clearTimeout(deadline);
+    socket.off("readable", look);
+    socket.off("end", giveUp);
+    socket.off("error", giveUp);
+    socket.off("close", settle);
+  };
+  const look = () => {
+    const chunk: Buffer | null = socket.read();
+    if (chunk === null) return;
+    received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
+    const protocol = decideProtocol(received);
+    if (protocol === "undecided") return;
+    settle();
+    socket.unshift(received);
+    decided(protocol);
+  };
+  socket.on("readable", look);
+  socket.once("end", giveUp);
+  socket.once("error", giveUp);
+  socket.once("close", settle);
+}

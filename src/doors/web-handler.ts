@@ -1,0 +1,61 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+
+/** A request of either HTTP version; both have the same surface as far as handlers use it. */
+export type WebRequest = IncomingMessage | Http2ServerRequest;
+/** The response to a {@link WebRequest}. */
+export type WebResponse = ServerResponse | Http2ServerResponse;
+
+/** Answers a request and resolves to true, or resolves to false with nothing written, for the next one to try. */
+export type WebHandler = (request: WebRequest, response: WebResponse) => Promise<boolean>;
+
+/** The path of a request target as it came over the wire: undecoded, without its query. */
+export function rawPathOf(request: WebRequest): string {
+  const target = request.url ?? "";
+  const query = target.indexOf("?");
+  return query === -1 ? target : target.slice(0, query);
+}
+
+/** The IP address at the other end, "" when the connection is already gone. */
+export function peerAddressOf(request: WebRequest): string {
+  // The HTTP/2 request's own `socket` is a proxy that throws when its session is gone.
+  const socket = "stream" in request ? request.stream.session?.socket : request.socket;
+  return socket?.remoteAddress ?? "";
+}
+
+/** Ends a response with a JSON body. */
+export function sendJson(response: WebResponse, httpStatus: number, body: unknown): void {
+  const bytes = Buffer.from(JSON.stringify(body));
+  sendHeaders(response, httpStatus, { "content-type": "application/json", "content-length": bytes.length });
+  // Both classes take the same arguments here, but their overloads do not unite into one call signature.
+  if ("stream" in response) response.end(bytes);
+  else response.end(bytes);
+}
+
+/** Writes status and headers; those set before stay. */
+export function sendHeaders(
+  response: WebResponse,
+  httpStatus: number,
+  headers: Readonly<Record<string, string | number>> = {},
+): void {
+  if ("stream" in response) response.writeHead(httpStatus, headers);
+  else response.writeHead(httpStatus, headers);
+}
+
+/** The statuses that the web port itself answers with, before any RPC is found. */
+export type RefusedStatus = 400 | 404 | 405 | 415 | 500 | 505;
+
+const STATUS_NAMES = {
+  400: "INVALID_ARGUMENT",
+  404: "NOT_FOUND",
+  405: "UNIMPLEMENTED",
+  415: "INVALID_ARGUMENT",
+  500: "INTERNAL",
+  505: "UNIMPLEMENTED",
+} as const satisfies Record<RefusedStatus, string>;
+
+/** Ends a response with the error body of the REST dialect. */
+export function sendRefusal(response: WebResponse, httpStatus: RefusedStatus, message: string): void {
+  const status = STATUS_NAMES[httpStatus];
+  sendJson(response, httpStatus, { error: { code: httpStatus, status, message, details: [] } });
+}
