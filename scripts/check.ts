@@ -20,13 +20,24 @@ function command(line: string, cwd = root): boolean {
 /** Generates into a copy and compares: whoever edits a contract must commit what is generated from it. */
 function generatedIsFresh(): boolean {
   const copy = join(scratch, "generated");
-  for (const name of ["proto", ".protos", "buf.yaml", "buf.gen.yaml", "package.json", "drizzle.config.ts", "src"]) {
+  for (const name of [
+    "proto",
+    ".protos",
+    "buf.yaml",
+    "buf.gen.yaml",
+    "package.json",
+    "drizzle.config.ts",
+    "src",
+  ]) {
     cpSync(join(root, name), join(copy, name), { recursive: true });
   }
   symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
   if (!command("buf generate", copy)) return false;
   if (!command(`diff -r gen ${JSON.stringify(join(root, "gen"))}`, copy)) return false;
-  return command("drizzle-kit generate > drizzle.log", copy) && command(`diff -r src/storage/migrations ${JSON.stringify(join(root, "src/storage/migrations"))}`, copy);
+  return (
+    command("drizzle-kit generate > drizzle.log", copy) &&
+    command(`diff -r src/storage/migrations ${JSON.stringify(join(root, "src/storage/migrations"))}`, copy)
+  );
 }
 
 /**
@@ -34,14 +45,20 @@ function generatedIsFresh(): boolean {
  * built beside today's.
  */
 function contractIsCompatible(): boolean {
-  const base = spawnSync("git", ["rev-parse", "--verify", "--quiet", "origin/main"], { cwd: root }).status === 0 ? "origin/main" : "main";
+  const base =
+    spawnSync("git", ["rev-parse", "--verify", "--quiet", "origin/main"], { cwd: root }).status === 0
+      ? "origin/main"
+      : "main";
   const hasBase = spawnSync("git", ["cat-file", "-e", `${base}:proto`], { cwd: root }).status === 0;
   if (!hasBase) return true;
   const old = join(scratch, "base");
   if (!command(`mkdir -p ${old} && git archive ${base} proto | tar -x -C ${old}`)) return false;
   cpSync(join(root, ".protos"), join(old, ".protos"), { recursive: true });
   cpSync(join(root, "buf.yaml"), join(old, "buf.yaml"));
-  return command(`buf build -o ${join(scratch, "base.binpb")}`, old) && command(`buf breaking --against ${join(scratch, "base.binpb")}`);
+  return (
+    command(`buf build -o ${join(scratch, "base.binpb")}`, old) &&
+    command(`buf breaking --against ${join(scratch, "base.binpb")}`)
+  );
 }
 
 const checks: Check[] = [
@@ -52,7 +69,10 @@ const checks: Check[] = [
   { name: "buf format", run: () => command("buf format --diff --exit-code --path proto") },
   { name: "buf breaking", run: contractIsCompatible },
   { name: "generated code", run: generatedIsFresh },
-  { name: "floors", run: () => command("vitest run tests/architecture.test.ts --config vitest.static.config.ts") },
+  {
+    name: "floors",
+    run: () => command("vitest run tests/architecture.test.ts --config vitest.static.config.ts"),
+  },
 ];
 
 const failed = checks.filter(({ name, run }) => {

@@ -1,4 +1,11 @@
-import { type DescEnum, type DescExtension, type DescField, type DescFile, type DescMessage, ScalarType } from "@bufbuild/protobuf";
+import {
+  type DescEnum,
+  type DescExtension,
+  type DescField,
+  type DescFile,
+  type DescMessage,
+  ScalarType,
+} from "@bufbuild/protobuf";
 import { FieldDescriptorProto_Label } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -33,13 +40,18 @@ function printMessage(message: DescMessage, indent: string): string[] {
     for (const field of member.fields) lines.push(printField(field, `${inner}  `, ""));
     lines.push(`${inner}}`);
   }
-  for (const range of message.proto.extensionRange) lines.push(`${inner}extensions ${range.start} to ${extensionEnd(range.end)};`);
+  for (const range of message.proto.extensionRange)
+    lines.push(`${inner}extensions ${range.start} to ${extensionEnd(range.end)};`);
   for (const extension of message.nestedExtensions) lines.push(...printExtension(extension, inner));
   return [...lines, `${indent}}`];
 }
 
 function printExtension(extension: DescExtension, indent: string): string[] {
-  return [`${indent}extend .${extension.extendee.typeName} {`, printField(extension, `${indent}  `, label(extension)), `${indent}}`];
+  return [
+    `${indent}extend .${extension.extendee.typeName} {`,
+    printField(extension, `${indent}  `, label(extension)),
+    `${indent}}`,
+  ];
 }
 
 function printField(field: DescField | DescExtension, indent: string, prefix: string): string {
@@ -59,7 +71,10 @@ function label(field: DescField | DescExtension): string {
 
 function typeOf(field: DescField | DescExtension): string {
   if (field.fieldKind === "map") {
-    const value = field.mapKind === "scalar" ? scalarName(field.scalar) : `.${(field.mapKind === "enum" ? field.enum : field.message).typeName}`;
+    const value =
+      field.mapKind === "scalar"
+        ? scalarName(field.scalar)
+        : `.${(field.mapKind === "enum" ? field.enum : field.message).typeName}`;
     return `map<${scalarName(field.mapKey)}, ${value}>`;
   }
   if (field.enum !== undefined) return `.${field.enum.typeName}`;

@@ -143,7 +143,10 @@ export const settings: readonly Setting[] = rules.map(({ env, default: value, de
 }));
 
 function flagOf(env: string): string {
-  return env.replace(/^DROVER_/, "").toLowerCase().replaceAll("_", "-");
+  return env
+    .replace(/^DROVER_/, "")
+    .toLowerCase()
+    .replaceAll("_", "-");
 }
 
 /**
@@ -162,7 +165,10 @@ export function readConfig(
     const text = flags[flagOf(rule.env)] ?? nonEmpty(environment[rule.env]) ?? rule.default;
     const parsed = rule.parse(text);
     if (parsed.ok) values[rule.key] = parsed.value;
-    else problems.push(`${rule.env} (--${flagOf(rule.env)}) ${parsed.problem}${rule.secret ? "" : `, not "${text}"`}.`);
+    else
+      problems.push(
+        `${rule.env} (--${flagOf(rule.env)}) ${parsed.problem}${rule.secret ? "" : `, not "${text}"`}.`,
+      );
   }
   if (problems.length > 0) throw new SettingError(problems);
   return configShape.parse(values);
@@ -206,7 +212,10 @@ function parseDatabaseUrl(text: string): Parsed {
 }
 
 function parseOrigins(text: string): Parsed {
-  const origins = text.split(",").map((origin) => origin.trim()).filter((origin) => origin !== "");
+  const origins = text
+    .split(",")
+    .map((origin) => origin.trim())
+    .filter((origin) => origin !== "");
   for (const origin of origins) {
     if (!isOrigin(origin)) return bad("must be origins such as https://app.example.com, separated by commas");
   }
@@ -229,5 +238,7 @@ function parseDurationWithin(text: string, minimumMs: number, maximumMs: number,
 }
 
 function parseLogLevel(text: string): Parsed {
-  return logLevels.some((level) => level === text) ? good(text) : bad(`must be one of ${logLevels.join(", ")}`);
+  return logLevels.some((level) => level === text)
+    ? good(text)
+    : bad(`must be one of ${logLevels.join(", ")}`);
 }

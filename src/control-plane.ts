@@ -46,7 +46,9 @@ export interface ControlPlane extends Service {
 
 export function createControlPlane(database: Database, config: Config, logger: Logger): ControlPlane {
   const { db } = database;
-  const lastUsed = new LastUsedRecorder(db, (error) => logger.warn({ err: error }, "uses of tokens were not noted"));
+  const lastUsed = new LastUsedRecorder(db, (error) =>
+    logger.warn({ err: error }, "uses of tokens were not noted"),
+  );
   const pruner = new Pruner(
     [(batchSize) => forgetOldAnswers(db, batchSize), (batchSize) => forgetOldEffects(db, batchSize)],
     (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
@@ -129,7 +131,8 @@ function createServices(database: Database, config: Config, logger: Logger): Ser
 function createInterceptors(database: Database, lastUsed: LastUsedRecorder, logger: Logger): Interceptor[] {
   const { db } = database;
   const access = {
-    authenticate: (authorization: string | null, mayRenew: boolean) => authenticate(db, authorization, mayRenew),
+    authenticate: (authorization: string | null, mayRenew: boolean) =>
+      authenticate(db, authorization, mayRenew),
     findProject: (name: string) => findProjectByName(db, name),
     used: (tokenId: string) => lastUsed.used(tokenId),
   };

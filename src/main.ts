@@ -53,8 +53,16 @@ export async function recoverOperatorToken(flags: FlagValues): Promise<{ path: s
 }
 
 /** Starts PostgreSQL where it is embedded, migrates, runs, and stops what it started. */
-async function withDatabase<T>(config: Config, logger: Logger, run: (database: Database) => Promise<T>): Promise<T> {
-  const postgres = createPostgres({ databaseUrl: config.databaseUrl, dataDir: resolve(config.dataDir), logger });
+async function withDatabase<T>(
+  config: Config,
+  logger: Logger,
+  run: (database: Database) => Promise<T>,
+): Promise<T> {
+  const postgres = createPostgres({
+    databaseUrl: config.databaseUrl,
+    dataDir: resolve(config.dataDir),
+    logger,
+  });
   await postgres.start();
   try {
     await migrateDatabase(postgres.connection);
@@ -91,7 +99,9 @@ function announce(
   const { http, grpc } = addresses;
   console.log(`Drover serves Connect, gRPC-Web, gRPC and REST on http://${printAddress(http)}`);
   console.log(`Drover serves native gRPC on ${printAddress(grpc)}`);
-  console.log(`Database: ${config.databaseUrl === undefined ? `embedded, in ${resolve(config.dataDir)}` : "DATABASE_URL"}`);
+  console.log(
+    `Database: ${config.databaseUrl === undefined ? `embedded, in ${resolve(config.dataDir)}` : "DATABASE_URL"}`,
+  );
   if (tokenFile !== undefined) console.log(`Operator token: written to ${tokenFile}`);
 }
 

@@ -86,7 +86,9 @@ describe("the floors", () => {
   });
 
   test("the command line reaches the server by dynamic imports alone", () => {
-    expect(inside.filter(({ from, to, dynamic }) => place(from) === "cli" && to === "main.ts" && !dynamic)).toEqual([]);
+    expect(
+      inside.filter(({ from, to, dynamic }) => place(from) === "cli" && to === "main.ts" && !dynamic),
+    ).toEqual([]);
   });
 
   test("a slice's store is its own, but for the types of its rows", () => {
@@ -94,7 +96,9 @@ describe("the floors", () => {
       .flatMap((file) => {
         const own = place(relative(src, file));
         if ((floors[own] ?? 0) < 3 || (floors[own] ?? 0) >= 4) return [];
-        return importsOf(file).filter(({ to }) => to.endsWith("-store.ts") && place(to) !== own).map((found) => ({ ...found, file }));
+        return importsOf(file)
+          .filter(({ to }) => to.endsWith("-store.ts") && place(to) !== own)
+          .map((found) => ({ ...found, file }));
       })
       .filter(({ file, to }) => !onlyTypes(file, to));
     expect(foreign.map(({ from, to }) => `${from} -> ${to}`)).toEqual([]);
@@ -102,7 +106,9 @@ describe("the floors", () => {
 
   test("pure rules import nothing that reads, writes or waits", () => {
     const pure = /(^|\/)(decide|plan|match|scrub)-[^/]*\.ts$/;
-    const impure = all.filter(({ from, to }) => pure.test(from) && /-store\.ts$|-service\.ts$|^storage\//.test(to));
+    const impure = all.filter(
+      ({ from, to }) => pure.test(from) && /-store\.ts$|-service\.ts$|^storage\//.test(to),
+    );
     expect(impure).toEqual([]);
   });
 
@@ -118,8 +124,14 @@ describe("the floors", () => {
 function onlyTypes(file: string, to: string): boolean {
   const text = readFileSync(file, "utf8");
   const name = to.split("/").at(-1) ?? to;
-  const statements = [...text.matchAll(/import\s+(type\s+)?\{([^}]*)\}\s+from\s+"([^"]+)"/g)].filter((match) => match[3]?.endsWith(`/${name}`));
-  return statements.every((match) => match[1] !== undefined || (match[2] ?? "").split(",").every((part) => part.trim() === "" || part.trim().startsWith("type ")));
+  const statements = [...text.matchAll(/import\s+(type\s+)?\{([^}]*)\}\s+from\s+"([^"]+)"/g)].filter(
+    (match) => match[3]?.endsWith(`/${name}`),
+  );
+  return statements.every(
+    (match) =>
+      match[1] !== undefined ||
+      (match[2] ?? "").split(",").every((part) => part.trim() === "" || part.trim().startsWith("type ")),
+  );
 }
 
 function findCircle(edges: Map<string, string[]>): string[] | undefined {
@@ -145,6 +157,8 @@ function findCircle(edges: Map<string, string[]>): string[] | undefined {
 }
 
 test("no file names a place outside the project", () => {
-  const outside = sources(src).filter((file) => /["'`]\/(?:home|root|work)\//.test(readFileSync(file, "utf8")));
+  const outside = sources(src).filter((file) =>
+    /["'`]\/(?:home|root|work)\//.test(readFileSync(file, "utf8")),
+  );
   expect(outside.map((file) => relative(root, file))).toEqual([]);
 });

@@ -1,6 +1,10 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
-import { type AgentSchema, AgentStatus as StatusNumber, Liveness as LivenessNumber } from "../../gen/drover/v1/agent_pb.js";
+import {
+  type AgentSchema,
+  Liveness as LivenessNumber,
+  AgentStatus as StatusNumber,
+} from "../../gen/drover/v1/agent_pb.js";
 import { formatId } from "../runtime/resource-id.ts";
 import type { AgentStatus, Liveness } from "./agent.ts";
 import type { AgentRecord } from "./agent-store.ts";
@@ -65,7 +69,9 @@ export function agentToMessage(agent: AgentRecord): MessageInitShape<typeof Agen
     createdAt: timestampFromDate(agent.createdAt),
     statusChangedAt: timestampFromDate(agent.statusChangedAt),
     ...(agent.deviceInfo !== null && { deviceInfo: agent.deviceInfo }),
-    ...(agent.bootId !== null && { session: { bootId: agent.bootId, epoch: agent.epoch, sequence: agent.sequence } }),
+    ...(agent.bootId !== null && {
+      session: { bootId: agent.bootId, epoch: agent.epoch, sequence: agent.sequence },
+    }),
     ...(agent.lastSeenAt !== null && { lastHeartbeatAt: timestampFromDate(agent.lastSeenAt) }),
   };
 }

@@ -6,7 +6,17 @@ import type { Db, Tx } from "../storage/database.ts";
 import type { JsonObject, Labels } from "../storage/schema.ts";
 import { unauthenticated } from "../tokens/authenticate.ts";
 import { countEnrollment, createToken, keepOnly, lockEnrollmentToken } from "../tokens/token-service.ts";
-import { type AgentRecord, type AgentProfile, findAgent, insertAgent, type LockedState, lockAgentState, markRemoved, updateProfile, writeAgentState } from "./agent-store.ts";
+import {
+  type AgentProfile,
+  type AgentRecord,
+  findAgent,
+  insertAgent,
+  type LockedState,
+  lockAgentState,
+  markRemoved,
+  updateProfile,
+  writeAgentState,
+} from "./agent-store.ts";
 import { type EarlierEnrollment, findEnrollment, rememberEnrollment } from "./enrollment-store.ts";
 
 const MAX_LABELS = 64;
@@ -42,7 +52,9 @@ export async function enrollAgent(tx: Tx, caller: EnrollmentCaller, wish: Enroll
   await lockEnrollmentToken(tx, caller.tokenId);
   const earlier =
     wish.nonce === "" ? undefined : await findEnrollment(tx, caller.projectId, caller.tokenId, wish.nonce);
-  return earlier === undefined ? await enrollNew(tx, caller, wish) : await enrollAgain(tx, caller, wish, earlier);
+  return earlier === undefined
+    ? await enrollNew(tx, caller, wish)
+    : await enrollAgain(tx, caller, wish, earlier);
 }
 
 async function enrollNew(tx: Tx, caller: EnrollmentCaller, wish: EnrollmentWish): Promise<Enrolled> {
@@ -84,15 +96,30 @@ async function enrollAgain(
   return await withToken(tx, caller, wish, earlier.agentId);
 }
 
-async function withToken(tx: Tx, caller: EnrollmentCaller, wish: EnrollmentWish, agentId: string): Promise<Enrolled> {
+async function withToken(
+  tx: Tx,
+  caller: EnrollmentCaller,
+  wish: EnrollmentWish,
+  agentId: string,
+): Promise<Enrolled> {
   const { projectId, actor } = caller;
-  const minted = await createToken(tx, { projectId, role: "agent", actor, agentId, ttlMs: wish.agentTokenTtlMs });
+  const minted = await createToken(tx, {
+    projectId,
+    role: "agent",
+    actor,
+    agentId,
+    ttlMs: wish.agentTokenTtlMs,
+  });
   await keepOnly(tx, projectId, agentId, minted.tokenId, actor);
   return { agent: await requireAgent(tx, projectId, wish.name), secret: minted.text };
 }
 
 /** The id of an agent, by its name or by its id, which also finds one that was removed. */
-export async function findAgentId(db: Db | Tx, projectId: string, nameOrId: string): Promise<string | undefined> {
+export async function findAgentId(
+  db: Db | Tx,
+  projectId: string,
+  nameOrId: string,
+): Promise<string | undefined> {
   const agent = await findAgent(db, projectId, nameOrId);
   return agent?.id ?? parseId("agent", nameOrId);
 }
@@ -100,7 +127,8 @@ export async function findAgentId(db: Db | Tx, projectId: string, nameOrId: stri
 /** Locks the agent's row; NOT_FOUND where the agent was removed meanwhile. */
 export async function lockAgent(tx: Tx, projectId: string, agentId: string): Promise<LockedState> {
   const state = await lockAgentState(tx, projectId, agentId);
-  if (state === undefined) throw new Refusal("not-found", "this agent was removed", { reason: "AGENT_REMOVED" });
+  if (state === undefined)
+    throw new Refusal("not-found", "this agent was removed", { reason: "AGENT_REMOVED" });
   return state;
 }
 
@@ -115,7 +143,12 @@ export async function saveAgentState(
 }
 
 /** Writes what a heartbeat says of its agent besides its state; what is undefined stays. */
-export async function saveProfile(tx: Tx, projectId: string, agentId: string, profile: AgentProfile): Promise<void> {
+export async function saveProfile(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  profile: AgentProfile,
+): Promise<void> {
   await updateProfile(tx, projectId, agentId, profile);
 }
 

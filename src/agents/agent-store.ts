@@ -47,7 +47,10 @@ export function selectAgents<Extra extends Record<string, SQL.Aliased | SQL>>(db
   return db
     .select({ ...recordColumns, ...extra })
     .from(agents)
-    .innerJoin(agentStates, and(eq(agentStates.projectId, agents.projectId), eq(agentStates.agentId, agents.id)))
+    .innerJoin(
+      agentStates,
+      and(eq(agentStates.projectId, agents.projectId), eq(agentStates.agentId, agents.id)),
+    )
     .leftJoin(
       agentSessions,
       and(
@@ -59,7 +62,11 @@ export function selectAgents<Extra extends Record<string, SQL.Aliased | SQL>>(db
 }
 
 /** The enrolled agent of that name. */
-export async function findAgent(db: Db | Tx, projectId: string, name: string): Promise<AgentRecord | undefined> {
+export async function findAgent(
+  db: Db | Tx,
+  projectId: string,
+  name: string,
+): Promise<AgentRecord | undefined> {
   const [row] = await selectAgents(db, {}).where(
     and(eq(agents.projectId, projectId), eq(agents.name, name), isNull(agents.removedAt)),
   );
@@ -67,7 +74,11 @@ export async function findAgent(db: Db | Tx, projectId: string, name: string): P
 }
 
 /** Names of agents by id, of removed ones too. */
-export async function agentNames(db: Db | Tx, projectId: string, ids: string[]): Promise<Map<string, string>> {
+export async function agentNames(
+  db: Db | Tx,
+  projectId: string,
+  ids: string[],
+): Promise<Map<string, string>> {
   if (ids.length === 0) return new Map();
   const rows = await db
     .select({ id: agents.id, name: agents.name })
@@ -105,7 +116,12 @@ export interface AgentProfile {
   gauges: Record<string, number> | undefined;
 }
 
-export async function updateProfile(tx: Tx, projectId: string, agentId: string, profile: AgentProfile): Promise<void> {
+export async function updateProfile(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  profile: AgentProfile,
+): Promise<void> {
   const { labels, capabilities, deviceInfo, gauges } = profile;
   const changes = {
     ...(labels !== undefined && { labels }),
@@ -131,7 +147,11 @@ export interface LockedState {
 }
 
 /** Locks the agent's row; undefined where the agent is gone. Locks are taken agent before task. */
-export async function lockAgentState(tx: Tx, projectId: string, agentId: string): Promise<LockedState | undefined> {
+export async function lockAgentState(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+): Promise<LockedState | undefined> {
   const [row] = await tx
     .select({
       agentId: agentStates.agentId,

@@ -18,7 +18,13 @@ export async function findEnrollment(
     .select({ agentId: agents.id, agentName: agents.name, removedAt: agents.removedAt })
     .from(enrollments)
     .innerJoin(agents, and(eq(agents.projectId, enrollments.projectId), eq(agents.id, enrollments.agentId)))
-    .where(and(eq(enrollments.projectId, projectId), eq(enrollments.tokenId, tokenId), eq(enrollments.nonce, nonce)));
+    .where(
+      and(
+        eq(enrollments.projectId, projectId),
+        eq(enrollments.tokenId, tokenId),
+        eq(enrollments.nonce, nonce),
+      ),
+    );
   return row === undefined || row.removedAt !== null ? undefined : row;
 }
 

@@ -1,9 +1,9 @@
 import { and, asc, desc, eq, inArray, isNull, type SQL, sql } from "drizzle-orm";
-import type { AgentStatus, Liveness } from "./agent.ts";
-import { type AgentRecord, selectAgents } from "./agent-store.ts";
 import type { Db } from "../storage/database.ts";
 import type { PageRequest, SortKey } from "../storage/page.ts";
 import { agentStates, agents, type Labels } from "../storage/schema.ts";
+import type { AgentStatus, Liveness } from "./agent.ts";
+import { type AgentRecord, selectAgents } from "./agent-store.ts";
 
 /** What agents can be listed by. */
 export type AgentOrder = "name" | "created_at" | "last_heartbeat_at";

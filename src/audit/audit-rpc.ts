@@ -1,7 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AuditEntrySchema, EventService, ListAuditEntriesRequest } from "../../gen/drover/v1/event_service_pb.js";
+import type {
+  AuditEntrySchema,
+  EventService,
+  ListAuditEntriesRequest,
+} from "../../gen/drover/v1/event_service_pb.js";
 import { callerOf } from "../identity/caller.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Db } from "../storage/database.ts";
@@ -19,7 +23,12 @@ export function createAuditRpc(
   return {
     async listAuditEntries(request, context) {
       const { projectId } = callerOf(context);
-      const page = readPageRequest(request.pageSize, request.pageToken, ["instant", "uuid"], filterKey(request));
+      const page = readPageRequest(
+        request.pageSize,
+        request.pageToken,
+        ["instant", "uuid"],
+        filterKey(request),
+      );
       const subject = request.subject === "" ? undefined : await resolveSubject(projectId, request.subject);
       const rows = await listAudit(db, filterOf(projectId, subject, request), page);
       const { rows: entries, nextPageToken } = cutPage(rows, page, (row) => [row.sortTime, row.id]);
@@ -33,7 +42,11 @@ function filterKey(request: ListAuditEntriesRequest): unknown {
   return [subject, actor, action, field, since, until, orderBy];
 }
 
-function filterOf(projectId: string, subject: string | undefined, request: ListAuditEntriesRequest): AuditFilter {
+function filterOf(
+  projectId: string,
+  subject: string | undefined,
+  request: ListAuditEntriesRequest,
+): AuditFilter {
   return {
     projectId,
     ...(subject !== undefined && { subject }),

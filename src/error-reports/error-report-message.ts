@@ -32,6 +32,13 @@ export function severityToMessage(rank: number): SeverityNumber {
   return numbersByRank.get(rank) ?? SeverityNumber.UNSPECIFIED;
 }
 
+const INT32_MAX = 2_147_483_647n;
+
+/** A count as the contract carries it; one too large to be carried stands at the largest. */
+export function toInt32(count: bigint): number {
+  return Number(count < INT32_MAX ? count : INT32_MAX);
+}
+
 export function errorReportToMessage(report: ErrorReportRecord): MessageInitShape<typeof ErrorReportSchema> {
   return {
     id: formatId("error", report.id),
@@ -41,7 +48,7 @@ export function errorReportToMessage(report: ErrorReportRecord): MessageInitShap
     message: report.message,
     taskId: report.taskId === null ? "" : formatId("task", report.taskId),
     fingerprint: report.fingerprint,
-    occurrences: report.occurrences,
+    occurrences: toInt32(report.occurrences),
     createdAt: timestampFromDate(report.createdAt),
     lastSeenAt: timestampFromDate(report.lastSeenAt),
     ...(report.context !== null && { context: report.context }),
@@ -53,8 +60,8 @@ export function errorGroupToMessage(group: ErrorGroupRecord): MessageInitShape<t
     fingerprint: group.fingerprint,
     severity: severityToMessage(group.severityRank),
     message: group.message,
-    count: group.count,
-    agentCount: group.agentCount,
+    count: toInt32(group.count),
+    agentCount: toInt32(group.agentCount),
     firstSeenAt: timestampFromDate(group.firstSeenAt),
     lastSeenAt: timestampFromDate(group.lastSeenAt),
   };

@@ -5,7 +5,11 @@ import {
   ReportErrorRequestSchema,
   ReportErrorResponseSchema,
 } from "../../gen/drover/v1/agent_service_pb.js";
-import type { FleetService, ListErrorGroupsRequest, ListErrorsRequest } from "../../gen/drover/v1/fleet_service_pb.js";
+import type {
+  FleetService,
+  ListErrorGroupsRequest,
+  ListErrorsRequest,
+} from "../../gen/drover/v1/fleet_service_pb.js";
 import { findAgentId, lockAgent } from "../agents/agent-service.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerOf, callerWithRole } from "../identity/caller.ts";
@@ -47,7 +51,9 @@ export function createReportErrorRpc(db: Db): Pick<ServiceImpl<typeof AgentServi
 }
 
 /** The lists of errors of FleetService. */
-export function createErrorListRpc(db: Db): Pick<ServiceImpl<typeof FleetService>, "listErrors" | "listErrorGroups"> {
+export function createErrorListRpc(
+  db: Db,
+): Pick<ServiceImpl<typeof FleetService>, "listErrors" | "listErrorGroups"> {
   return {
     async listErrors(request, context) {
       const { projectId } = callerOf(context);

@@ -28,7 +28,12 @@ export interface ReportedError {
  * Stores one occurrence of an error, scrubbed; resolves to the id of the row that counts it. The agent's row must be
  * locked by the transaction.
  */
-export async function storeError(tx: Tx, projectId: string, agentId: string, error: ReportedError): Promise<string> {
+export async function storeError(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  error: ReportedError,
+): Promise<string> {
   const message = scrubText(error.message);
   const row = { projectId, agentId, fingerprint: fingerprint(error.severity, message) };
   const counted = await countInFlood(tx, row, ROWS_PER_MINUTE);

@@ -50,7 +50,11 @@ export async function insertErrorReport(tx: Tx, report: NewErrorReport): Promise
   await tx.insert(errorReports).values({ ...columns, severity: severityRank });
 }
 
-export async function findErrorReport(tx: Tx, projectId: string, id: string): Promise<ErrorReportRecord | undefined> {
+export async function findErrorReport(
+  tx: Tx,
+  projectId: string,
+  id: string,
+): Promise<ErrorReportRecord | undefined> {
   const [row] = await tx
     .select(recordColumns)
     .from(errorReports)
@@ -140,7 +144,11 @@ export interface ErrorGroupRecord {
 }
 
 /** One group more than the page's size, the group with the newest error first. */
-export async function listErrorGroups(db: Db, filter: ErrorFilter, page: PageRequest): Promise<ErrorGroupRecord[]> {
+export async function listErrorGroups(
+  db: Db,
+  filter: ErrorFilter,
+  page: PageRequest,
+): Promise<ErrorGroupRecord[]> {
   const [time, fingerprint] = page.after ?? [];
   const last = sql`max(${errorReports.lastSeenAt})`;
   const place = sql`(${last}, ${errorReports.fingerprint}) < (${time}::timestamptz, ${fingerprint})`;

@@ -12,14 +12,14 @@ import {
 import { agentToMessage, livenessFromMessage, statusFromMessage } from "../agents/agent-message.ts";
 import { requireAgent } from "../agents/agent-service.ts";
 import type { AgentRecord } from "../agents/agent-store.ts";
-import { severityToMessage } from "../error-reports/error-report-message.ts";
+import { type AgentFilter, type AgentOrder, listAgents, sortKeysOf } from "../agents/list-agents.ts";
+import { severityToMessage, toInt32 } from "../error-reports/error-report-message.ts";
 import { recentErrors } from "../error-reports/error-report-service.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { type Caller, callerOf } from "../identity/caller.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
 import { type OperatorTransition, removeAgent, resetAgent } from "./fleet-service.ts";
-import { type AgentFilter, type AgentOrder, listAgents, sortKeysOf } from "../agents/list-agents.ts";
 
 export interface FleetListener {
   /** An operator changed an agent's status; called after the commit. */
@@ -28,7 +28,10 @@ export interface FleetListener {
   revoked(tokenIds: string[]): void;
 }
 
-type FleetRpc = Pick<ServiceImpl<typeof FleetService>, "listAgents" | "getAgent" | "resetAgent" | "removeAgent">;
+type FleetRpc = Pick<
+  ServiceImpl<typeof FleetService>,
+  "listAgents" | "getAgent" | "resetAgent" | "removeAgent"
+>;
 
 /** What operators see of agents and do to them. */
 export function createFleetRpc(db: Db, listener: FleetListener): FleetRpc {
@@ -36,7 +39,12 @@ export function createFleetRpc(db: Db, listener: FleetListener): FleetRpc {
     async listAgents(request, context) {
       const { projectId } = callerOf(context);
       const order = readOrder(request.orderBy);
-      const page = readPageRequest(request.pageSize, request.pageToken, sortKeysOf(order.by), filterKey(request));
+      const page = readPageRequest(
+        request.pageSize,
+        request.pageToken,
+        sortKeysOf(order.by),
+        filterKey(request),
+      );
       const found = await listAgents(db, filterOf(projectId, request), order, page);
       const { rows, nextPageToken } = cutPage(found, page, (row) => [row.sortValue, row.id]);
       return { agents: await withErrors(db, projectId, rows), nextPageToken };
@@ -90,7 +98,11 @@ function tell(listener: FleetListener, caller: Caller, transition: OperatorTrans
   listener.transition({ ...transition, projectId: caller.projectId, project: caller.project });
 }
 
-async function showAgent(db: Db | Tx, projectId: string, name: string): Promise<MessageInitShape<typeof AgentSchema>> {
+async function showAgent(
+  db: Db | Tx,
+  projectId: string,
+  name: string,
+): Promise<MessageInitShape<typeof AgentSchema>> {
   const agent = await requireAgent(db, projectId, name);
   const [message] = await withErrors(db, projectId, [agent]);
   return message ?? {};
@@ -105,7 +117,12 @@ async function withErrors(
   const errors = await recentErrors(db, projectId, ids);
   return agents.map((agent) => {
     const own = errors.get(agent.id);
-    const recent = own && create(RecentErrorsSchema, { count: own.count, worstSeverity: severityToMessage(own.worstRank) });
+    const recent =
+      own &&
+      create(RecentErrorsSchema, {
+        count: toInt32(own.count),
+        worstSeverity: severityToMessage(own.worstRank),
+      });
     return { ...agentToMessage(agent), ...(recent && { recentErrors: recent }) };
   });
 }

@@ -26,8 +26,19 @@ export async function resetAgent(
   const state = await lockAgent(tx, projectId, agentId);
   if (state.status !== "error") return undefined;
   const version = state.version + 1n;
-  const transition = { agentId, agent: name, from: "error", to: "online", reason: "reset by an operator" } as const;
-  await saveAgentState(tx, projectId, { ...state, status: "online", version }, { seen: false, statusChanged: true });
+  const transition = {
+    agentId,
+    agent: name,
+    from: "error",
+    to: "online",
+    reason: "reset by an operator",
+  } as const;
+  await saveAgentState(
+    tx,
+    projectId,
+    { ...state, status: "online", version },
+    { seen: false, statusChanged: true },
+  );
   const { from, to, reason } = transition;
   const change = { field: "status", from, to, version, reason, requestId };
   await appendAudit(tx, [
@@ -37,7 +48,12 @@ export async function resetAgent(
 }
 
 /** Removes an agent and revokes its tokens, in one transaction; resolves to the ids of those tokens. */
-export async function removeAgent(tx: Tx, caller: Caller, name: string, requestId: string): Promise<string[]> {
+export async function removeAgent(
+  tx: Tx,
+  caller: Caller,
+  name: string,
+  requestId: string,
+): Promise<string[]> {
   const { projectId, actor } = caller;
   const { id: agentId } = await requireAgent(tx, projectId, name);
   await lockAgent(tx, projectId, agentId);
@@ -45,7 +61,15 @@ export async function removeAgent(tx: Tx, caller: Caller, name: string, requestI
   const revoked = await revokeAgentTokens(tx, projectId, agentId, { actor, requestId, reason });
   await forgetAgent(tx, projectId, agentId);
   await appendAudit(tx, [
-    { projectId, actor, action: "agent.removed", subject: formatId("agent", agentId), from: name, reason, requestId },
+    {
+      projectId,
+      actor,
+      action: "agent.removed",
+      subject: formatId("agent", agentId),
+      from: name,
+      reason,
+      requestId,
+    },
   ]);
   return revoked;
 }

@@ -1,7 +1,11 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AgentService, HeartbeatRequest, HeartbeatResponseSchema } from "../../gen/drover/v1/agent_service_pb.js";
+import type {
+  AgentService,
+  HeartbeatRequest,
+  HeartbeatResponseSchema,
+} from "../../gen/drover/v1/agent_service_pb.js";
 import { statusFromMessage, statusToMessage } from "../agents/agent-message.ts";
 import { severityFromMessage } from "../error-reports/error-report-message.ts";
 import { callerWithRole } from "../identity/caller.ts";
@@ -22,7 +26,11 @@ export function createHeartbeatRpc(
       const caller = callerWithRole(context, "agent");
       const answer = await service.beat(caller, readHeartbeat(request), context.values.get(renewalDueKey));
       const hasHighPriorityTasks = await tasks.hasHighPriority(caller.projectId, caller.agentId);
-      return { ...toMessage(answer), hasHighPriorityTasks, nextHeartbeat: durationFromMs(heartbeatIntervalMs) };
+      return {
+        ...toMessage(answer),
+        hasHighPriorityTasks,
+        nextHeartbeat: durationFromMs(heartbeatIntervalMs),
+      };
     },
   };
 }

@@ -10,9 +10,15 @@ import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import type { JsonObject } from "../storage/schema.ts";
 import { renewToken } from "../tokens/token-service.ts";
 import { decideTransition } from "./decide-transition.ts";
-import type { HeldTasks, TaskClaim, TaskFailures } from "./held-tasks.ts";
 import { didAnything, type HeartbeatEffect, readEffect } from "./heartbeat-effect.ts";
-import { findEffect, findSessionEpoch, type HeartbeatKey, insertEffect, insertSession } from "./heartbeat-store.ts";
+import {
+  findEffect,
+  findSessionEpoch,
+  type HeartbeatKey,
+  insertEffect,
+  insertSession,
+} from "./heartbeat-store.ts";
+import type { HeldTasks, TaskClaim, TaskFailures } from "./held-tasks.ts";
 
 /** A heartbeat as an agent sent it. */
 export interface Heartbeat {
@@ -98,7 +104,11 @@ export class HeartbeatService {
     }
   }
 
-  async #take(tx: Tx, caller: AgentCaller, heartbeat: Heartbeat): Promise<Omit<HeartbeatAnswer, "renewedToken">> {
+  async #take(
+    tx: Tx,
+    caller: AgentCaller,
+    heartbeat: Heartbeat,
+  ): Promise<Omit<HeartbeatAnswer, "renewedToken">> {
     const locked = await lockAgent(tx, caller.projectId, caller.agentId);
     const place = await enterSession(tx, caller, locked, heartbeat);
     switch (place.kind) {
@@ -133,7 +143,10 @@ export class HeartbeatService {
     place: NewBeat,
   ): Promise<Omit<HeartbeatAnswer, "renewedToken">> {
     const { state, key } = place;
-    const decision = decideTransition(state.status, { status: heartbeat.status, errorSeverity: heartbeat.error?.severity });
+    const decision = decideTransition(state.status, {
+      status: heartbeat.status,
+      errorSeverity: heartbeat.error?.severity,
+    });
     const errorId = await this.#storeError(tx, caller, heartbeat);
     const { projectId, agentId, actor } = caller;
     const taskFailures = decision.failTasks
@@ -189,7 +202,9 @@ async function enterSession(
   const { bootId, sequence } = session;
   const known = await findSessionEpoch(tx, projectId, agentId, bootId);
   if (known !== undefined && known < locked.epoch) {
-    throw new Refusal("aborted", "a newer run of this agent has taken over", { reason: "SESSION_SUPERSEDED" });
+    throw new Refusal("aborted", "a newer run of this agent has taken over", {
+      reason: "SESSION_SUPERSEDED",
+    });
   }
   const epoch = known ?? locked.epoch + 1n;
   const key = { projectId, agentId, epoch, sequence };
@@ -206,7 +221,11 @@ function advance(
 ): { next: LockedState; entries: AuditChange[] } {
   const next: LockedState = { ...state, liveness: "live" };
   const entries: AuditChange[] = [];
-  const common = { projectId: caller.projectId, actor: caller.actor, subject: formatId("agent", caller.agentId) };
+  const common = {
+    projectId: caller.projectId,
+    actor: caller.actor,
+    subject: formatId("agent", caller.agentId),
+  };
   // A stale agent counts as live there: the audit log tells of losses and returns, not of every late beat.
   if (state.liveness === "never" || state.liveness === "offline") {
     next.version += 1n;
@@ -218,7 +237,15 @@ function advance(
     next.status = decision.to;
     next.version += 1n;
     const { from, to, reason } = decision;
-    entries.push({ ...common, action: "agent.status_changed", field: "status", from, to, version: next.version, reason });
+    entries.push({
+      ...common,
+      action: "agent.status_changed",
+      field: "status",
+      from,
+      to,
+      version: next.version,
+      reason,
+    });
   }
   return { next, entries };
 }
@@ -238,5 +265,7 @@ function saysLittle(profile: AgentProfile): boolean {
 }
 
 function failureReason({ error }: Heartbeat): string {
-  return error?.severity === "fatal" ? "the agent reported a fatal error" : "the agent reported that it is in error";
+  return error?.severity === "fatal"
+    ? "the agent reported a fatal error"
+    : "the agent reported that it is in error";
 }

@@ -1,5 +1,12 @@
 import { createHash } from "node:crypto";
-import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  fromBinary,
+  type MessageInitShape,
+  type MessageShape,
+  toBinary,
+} from "@bufbuild/protobuf";
 import { and, eq, sql } from "drizzle-orm";
 import type { Caller } from "../identity/caller.ts";
 import { invalidField } from "../runtime/refusal.ts";
@@ -39,7 +46,11 @@ export async function answerOnce<In extends DescMessage, Out extends DescMessage
     const requestHash = hashRequest(call);
     if (await claimRequestId(tx, call, requestHash)) {
       const answer = create(call.output, await call.run(tx));
-      await remember(tx, call, call.secret === undefined ? answer : create(call.output, call.secret.hide(answer)));
+      await remember(
+        tx,
+        call,
+        call.secret === undefined ? answer : create(call.output, call.secret.hide(answer)),
+      );
       // A message is one of its own initial shapes; the generic parameter hides that.
       return answer as MessageInitShape<Out>;
     }
@@ -87,7 +98,10 @@ async function remember<In extends DescMessage, Out extends DescMessage>(
   call: OnceCall<In, Out>,
   answer: MessageShape<Out>,
 ): Promise<void> {
-  await tx.update(answeredRequests).set({ response: Buffer.from(toBinary(call.output, answer)) }).where(key(call));
+  await tx
+    .update(answeredRequests)
+    .set({ response: Buffer.from(toBinary(call.output, answer)) })
+    .where(key(call));
 }
 
 async function recall<In extends DescMessage, Out extends DescMessage>(

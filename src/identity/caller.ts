@@ -41,7 +41,8 @@ export function callerWithRole<R extends Caller["role"]>(
   role: R,
 ): Extract<Caller, { role: R }> {
   const caller = callerOf(context);
-  if (!hasRole(caller, role)) throw new Error(`the method policy let ${caller.role} into a method of ${role}`);
+  if (!hasRole(caller, role))
+    throw new Error(`the method policy let ${caller.role} into a method of ${role}`);
   return caller;
 }
 

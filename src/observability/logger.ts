@@ -3,7 +3,10 @@ import { type DestinationStream, type Logger, pino } from "pino";
 export type { Logger };
 
 /** JSON lines on the given stream, by default standard error; times are ISO 8601 in UTC. */
-export function createLogger(level: string, destination: DestinationStream = pino.destination({ dest: 2, sync: true })): Logger {
+export function createLogger(
+  level: string,
+  destination: DestinationStream = pino.destination({ dest: 2, sync: true }),
+): Logger {
   return pino(
     {
       level,
@@ -11,7 +14,10 @@ export function createLogger(level: string, destination: DestinationStream = pin
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       // A header of authorization or a token field that someone logs by mistake must not reach the disk.
-      redact: { paths: ["authorization", "*.authorization", "token", "*.token", "secret", "*.secret"], censor: "[REDACTED]" },
+      redact: {
+        paths: ["authorization", "*.authorization", "token", "*.token", "secret", "*.secret"],
+        censor: "[REDACTED]",
+      },
     },
     destination,
   );

@@ -30,7 +30,9 @@ export function createProjectRpc(db: Db): ServiceImpl<typeof ProjectService> {
         input: CreateProjectRequestSchema,
         request,
         output: CreateProjectResponseSchema,
-        run: async (tx) => ({ project: toMessage(await createProject(tx, caller, request.name, request.requestId)) }),
+        run: async (tx) => ({
+          project: toMessage(await createProject(tx, caller, request.name, request.requestId)),
+        }),
       });
     },
 
@@ -44,7 +46,12 @@ export function createProjectRpc(db: Db): ServiceImpl<typeof ProjectService> {
   };
 }
 
-async function createProject(tx: Tx, caller: OperatorCaller, name: string, requestId: string): Promise<ProjectRow> {
+async function createProject(
+  tx: Tx,
+  caller: OperatorCaller,
+  name: string,
+  requestId: string,
+): Promise<ProjectRow> {
   const project = await insertProject(tx, newUuid(), name);
   if (project === undefined) throw new Refusal("already-exists", `a project named ${name} exists`);
   const subject = formatId("project", project.id);

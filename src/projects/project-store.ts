@@ -17,7 +17,11 @@ export async function findProjectByName(db: Db | Tx, name: string): Promise<Proj
 }
 
 /** One row more than the page's size, by name; only one project where `onlyId` is given. */
-export async function listProjects(db: Db, onlyId: string | undefined, page: PageRequest): Promise<ProjectRow[]> {
+export async function listProjects(
+  db: Db,
+  onlyId: string | undefined,
+  page: PageRequest,
+): Promise<ProjectRow[]> {
   const [after] = page.after ?? [];
   return await db
     .select()

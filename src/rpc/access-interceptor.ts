@@ -1,10 +1,10 @@
 import type { Interceptor } from "@connectrpc/connect";
+import { peerKey } from "../doors/door.ts";
 import { type Caller, callerKey } from "../identity/caller.ts";
 import { invalidField, Refusal } from "../runtime/refusal.ts";
 import { type Authentication, renewalDueKey } from "../tokens/authenticate.ts";
 import type { GuessLimiter } from "./guess-limiter.ts";
 import { type MethodPolicy, policyOf } from "./method-policy.ts";
-import { peerKey } from "../doors/door.ts";
 
 const PROJECT_HEADER = "x-drover-project";
 const projectName = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
@@ -28,7 +28,10 @@ export function createAccessInterceptor(access: AccessControl, limiter: GuessLim
     const authentication = await authenticateWithin(access, limiter, address, request.header, policy);
     const caller = await inNamedProject(access, authentication.caller, request.header.get(PROJECT_HEADER));
     if (!policy.roles.includes(caller.role)) {
-      throw new Refusal("permission-denied", `a token of role ${caller.role} may not call ${request.method.name}`);
+      throw new Refusal(
+        "permission-denied",
+        `a token of role ${caller.role} may not call ${request.method.name}`,
+      );
     }
     access.used(authentication.tokenId);
     request.contextValues.set(callerKey, caller);
@@ -59,7 +62,10 @@ async function inNamedProject(access: AccessControl, caller: Caller, name: strin
   if (name === null || name === caller.project) return caller;
   if (!projectName.test(name)) throw invalidField(PROJECT_HEADER, "must be a project's name");
   if (caller.role !== "operator" || !caller.server) {
-    throw new Refusal("permission-denied", `this token belongs to another project than the one that ${PROJECT_HEADER} names`);
+    throw new Refusal(
+      "permission-denied",
+      `this token belongs to another project than the one that ${PROJECT_HEADER} names`,
+    );
   }
   const project = await access.findProject(name);
   if (project === undefined) throw new Refusal("not-found", `no project named ${name}`);

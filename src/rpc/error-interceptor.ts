@@ -30,7 +30,8 @@ export type ReportFailure = (method: string, error: unknown) => void;
 export function createErrorInterceptor(reportFailure: ReportFailure): Interceptor {
   return (next) => async (request) => {
     const method = `${request.service.typeName}/${request.method.name}`;
-    const explain = (error: unknown) => toConnectError(error, request.signal, () => reportFailure(method, error));
+    const explain = (error: unknown) =>
+      toConnectError(error, request.signal, () => reportFailure(method, error));
     try {
       const response = await next(request);
       if (!response.stream) return response;
@@ -41,7 +42,10 @@ export function createErrorInterceptor(reportFailure: ReportFailure): Intercepto
   };
 }
 
-async function* explainStream<T>(messages: AsyncIterable<T>, explain: (error: unknown) => unknown): AsyncIterable<T> {
+async function* explainStream<T>(
+  messages: AsyncIterable<T>,
+  explain: (error: unknown) => unknown,
+): AsyncIterable<T> {
   try {
     yield* messages;
   } catch (error) {
@@ -63,16 +67,23 @@ type Detail = { [D in DescMessage as string]: { desc: D; value: MessageInitShape
 export function refusalToConnectError(refusal: Refusal): ConnectError {
   const details: Detail[] = [];
   if (refusal.violations.length > 0) {
-    details.push({ desc: BadRequestSchema, value: create(BadRequestSchema, { fieldViolations: [...refusal.violations] }) });
+    details.push({
+      desc: BadRequestSchema,
+      value: create(BadRequestSchema, { fieldViolations: [...refusal.violations] }),
+    });
   }
   if (refusal.reason !== undefined) {
-    details.push({ desc: ErrorInfoSchema, value: create(ErrorInfoSchema, { reason: refusal.reason, domain: REASON_DOMAIN }) });
+    details.push({
+      desc: ErrorInfoSchema,
+      value: create(ErrorInfoSchema, { reason: refusal.reason, domain: REASON_DOMAIN }),
+    });
   }
   if (refusal.retryAfterMs !== undefined) {
     const retryDelay = durationFromMs(refusal.retryAfterMs);
     details.push({ desc: RetryInfoSchema, value: create(RetryInfoSchema, { retryDelay }) });
   }
   const headers: Record<string, string> = { ...refusal.headers };
-  if (refusal.retryAfterMs !== undefined) headers["retry-after"] = String(Math.ceil(refusal.retryAfterMs / 1000));
+  if (refusal.retryAfterMs !== undefined)
+    headers["retry-after"] = String(Math.ceil(refusal.retryAfterMs / 1000));
   return new ConnectError(refusal.message, codes[refusal.kind], headers, details, refusal.cause);
 }

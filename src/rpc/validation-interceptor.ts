@@ -1,6 +1,6 @@
-import type { DescMessage, Message } from "@bufbuild/protobuf";
+import type { DescEnum, DescMessage, Message } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
-import { createValidator, type Validator } from "@bufbuild/protovalidate";
+import { type Violation as BrokenRule, createValidator, type Validator } from "@bufbuild/protovalidate";
 import type { Interceptor } from "@connectrpc/connect";
 import { Refusal, type Violation } from "../runtime/refusal.ts";
 import { findTextViolations } from "./check-message.ts";
@@ -52,11 +52,28 @@ function contractViolations(validator: Validator, schema: DescMessage, message: 
     case "invalid":
       return result.violations.map((violation) => ({
         field: pathToString(violation.field),
-        description: violation.message,
+        description: describe(violation),
       }));
     case "error":
       throw result.error;
   }
+}
+
+/** The rules know enums by number; whoever reads the answer knows them by name. */
+function describe(violation: BrokenRule): string {
+  const place = violation.field.findLast((part) => part.kind === "field");
+  const descEnum = place?.kind === "field" ? place.enum : undefined;
+  if (descEnum === undefined || !violation.ruleId.startsWith("enum.")) return violation.message;
+  const numbers = /\[(.*)\]/.exec(violation.message)?.[1]?.split(", ").map(Number);
+  const allowed = violation.ruleId === "enum.in" ? numbers : undefined;
+  return `must be one of ${enumNames(descEnum, allowed).join(", ")}`;
+}
+
+function enumNames(descEnum: DescEnum, allowed: readonly number[] | undefined): string[] {
+  const values = descEnum.values.filter(({ number }) =>
+    allowed === undefined ? number !== 0 : allowed.includes(number),
+  );
+  return values.map(({ name }) => name.slice(descEnum.sharedPrefix?.length ?? 0).toLowerCase());
 }
 
 function invalid(violations: Violation[]): Refusal {

@@ -49,5 +49,7 @@ export class Refusal extends Error {
 
 /** The refusal of a request for one bad field. */
 export function invalidField(field: string, description: string): Refusal {
-  return new Refusal("invalid-argument", `${field}: ${description}`, { violations: [{ field, description }] });
+  return new Refusal("invalid-argument", `${field}: ${description}`, {
+    violations: [{ field, description }],
+  });
 }

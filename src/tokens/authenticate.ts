@@ -1,9 +1,9 @@
 import { type ContextKey, createContextKey } from "@connectrpc/connect";
+import { appendAudit } from "../audit/audit-log.ts";
 import type { Caller, Role } from "../identity/caller.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import { type Db, inTransaction } from "../storage/database.ts";
-import { appendAudit } from "../audit/audit-log.ts";
 import { parseBearer } from "./bearer.ts";
 import { parseToken, secretMatches } from "./token.ts";
 import { keepOnly } from "./token-service.ts";
@@ -18,7 +18,9 @@ export interface Authentication {
 }
 
 /** Set with the caller: whether its token is past a third of its life. */
-export const renewalDueKey: ContextKey<boolean> = createContextKey<boolean>(false, { description: "the token is to be renewed" });
+export const renewalDueKey: ContextKey<boolean> = createContextKey<boolean>(false, {
+  description: "the token is to be renewed",
+});
 
 /** One text for every way in which a token can be no good, so that a guess learns nothing. */
 export function unauthenticated(): Refusal {
@@ -31,7 +33,11 @@ export function unauthenticated(): Refusal {
  * Who an authorization header speaks for. A token that is malformed or mistyped is refused by its checksum, without a
  * query. `mayRenew` is for the one method that an expired agent token may still call.
  */
-export async function authenticate(db: Db, header: string | null, mayRenew: boolean): Promise<Authentication> {
+export async function authenticate(
+  db: Db,
+  header: string | null,
+  mayRenew: boolean,
+): Promise<Authentication> {
   const bearer = parseBearer(header);
   const token = bearer === undefined ? undefined : parseToken(bearer);
   if (token === undefined || token.kind === "malformed") throw unauthenticated();
@@ -42,7 +48,11 @@ export async function authenticate(db: Db, header: string | null, mayRenew: bool
     throw unauthenticated();
   }
   if (record.activatedAt === null) await useRenewal(db, record);
-  return { caller: callerFrom(record), tokenId: record.id, renewalDue: record.role === "agent" && record.renewalDue };
+  return {
+    caller: callerFrom(record),
+    tokenId: record.id,
+    renewalDue: record.role === "agent" && record.renewalDue,
+  };
 }
 
 function isInForce(token: TokenRecord, mayRenew: boolean): boolean {
@@ -82,7 +92,8 @@ function callerFrom(record: TokenRecord): Caller {
   const role: Role = record.role;
   switch (role) {
     case "agent":
-      if (record.agentId === null || record.agentName === null) throw new Error("an agent token without its agent");
+      if (record.agentId === null || record.agentName === null)
+        throw new Error("an agent token without its agent");
       return { ...holder, role, agentId: record.agentId, agentName: record.agentName };
     case "enrollment":
       return { ...holder, role, labels: record.labels };

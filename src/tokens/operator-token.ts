@@ -13,7 +13,11 @@ export const OPERATOR_TOKEN_FILE = "operator.token";
  * the file's path, or undefined where the database has one. The file is there before the token can be: a crash between
  * the two leaves a file without a token, never a token that nobody holds.
  */
-export async function ensureOperatorToken(db: Db, projectId: string, dataDir: string): Promise<string | undefined> {
+export async function ensureOperatorToken(
+  db: Db,
+  projectId: string,
+  dataDir: string,
+): Promise<string | undefined> {
   return await inTransaction(db, async (tx) => {
     await lockServerTokens(tx);
     if (await hasServerToken(tx)) return undefined;

@@ -44,7 +44,10 @@ const roleNumbers = {
 } satisfies Record<Role, TokenRole>;
 
 /** TokenService. `onRevoked` hears of token ids after their revocation is committed. */
-export function createTokenRpc(db: Db, onRevoked: (tokenIds: string[]) => void): ServiceImpl<typeof TokenService> {
+export function createTokenRpc(
+  db: Db,
+  onRevoked: (tokenIds: string[]) => void,
+): ServiceImpl<typeof TokenService> {
   return {
     async createToken(request, context) {
       const caller = callerOf(context);
@@ -55,9 +58,17 @@ export function createTokenRpc(db: Db, onRevoked: (tokenIds: string[]) => void):
         request,
         output: CreateTokenResponseSchema,
         run: async (tx) => {
-          const wish = { projectId: caller.projectId, actor: caller.actor, requestId: request.requestId, ...readWish(request) };
+          const wish = {
+            projectId: caller.projectId,
+            actor: caller.actor,
+            requestId: request.requestId,
+            ...readWish(request),
+          };
           const minted = await createToken(tx, wish);
-          return { token: toMessage(await requireToken(tx, caller.projectId, minted.tokenId)), secret: minted.text };
+          return {
+            token: toMessage(await requireToken(tx, caller.projectId, minted.tokenId)),
+            secret: minted.text,
+          };
         },
         secret: {
           hide: (answer) => ({ ...answer, secret: "" }),
@@ -72,14 +83,22 @@ export function createTokenRpc(db: Db, onRevoked: (tokenIds: string[]) => void):
     async listTokens(request, context) {
       const { projectId } = callerOf(context);
       const { role, agent, orderBy } = request;
-      const page = readPageRequest(request.pageSize, request.pageToken, ["instant", "uuid"], [role, agent, orderBy]);
+      const page = readPageRequest(
+        request.pageSize,
+        request.pageToken,
+        ["instant", "uuid"],
+        [role, agent, orderBy],
+      );
       const filter = {
         projectId,
         roles: role.map(roleOf),
         ...(agent !== "" && { agent }),
         oldestFirst: orderBy === "created_at",
       };
-      const { rows, nextPageToken } = cutPage(await listTokens(db, filter, page), page, (row) => [row.sortTime, row.id]);
+      const { rows, nextPageToken } = cutPage(await listTokens(db, filter, page), page, (row) => [
+        row.sortTime,
+        row.id,
+      ]);
       return { tokens: rows.map(toMessage), nextPageToken };
     },
 
@@ -110,7 +129,10 @@ export function createTokenRpc(db: Db, onRevoked: (tokenIds: string[]) => void):
 }
 
 /** RotateToken of AgentService. */
-export function createRotateTokenRpc(db: Db, agentTokenTtlMs: number): Pick<ServiceImpl<typeof AgentService>, "rotateToken"> {
+export function createRotateTokenRpc(
+  db: Db,
+  agentTokenTtlMs: number,
+): Pick<ServiceImpl<typeof AgentService>, "rotateToken"> {
   return {
     async rotateToken(request, context) {
       const caller = callerWithRole(context, "agent");
@@ -138,10 +160,16 @@ function readWish(request: CreateTokenRequest): {
   ttlMs: number | undefined;
 } {
   const role = roleOf(request.role);
-  if (role !== "enrollment" && request.maxUses !== 0) throw invalidField("max_uses", "is for enrollment tokens alone");
+  if (role !== "enrollment" && request.maxUses !== 0)
+    throw invalidField("max_uses", "is for enrollment tokens alone");
   const maxUses = role === "enrollment" ? request.maxUses || 1 : 0;
   const ttlMs = request.ttl === undefined ? undefined : durationMs(request.ttl);
-  return { role, maxUses, labels: request.labels, ttlMs: ttlMs ?? (role === "enrollment" ? ENROLLMENT_TTL_MS : undefined) };
+  return {
+    role,
+    maxUses,
+    labels: request.labels,
+    ttlMs: ttlMs ?? (role === "enrollment" ? ENROLLMENT_TTL_MS : undefined),
+  };
 }
 
 function roleOf(role: TokenRole): Role {

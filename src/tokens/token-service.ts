@@ -15,8 +15,8 @@ import {
   retireOthers,
   revoke,
   revokeAllOfAgent,
-  takeUse,
   type TokenRecord,
+  takeUse,
 } from "./token-store.ts";
 
 /** An unused renewal whose answer was lost is replaced, but not while the agent may still be storing it. */
@@ -30,7 +30,11 @@ export interface MintedToken {
   text: string;
 }
 
-function mint(role: Role, tokenId: string, bytes = randomBytes(SECRET_BYTES)): { text: string; secretHash: Buffer } {
+function mint(
+  role: Role,
+  tokenId: string,
+  bytes = randomBytes(SECRET_BYTES),
+): { text: string; secretHash: Buffer } {
   const text = mintToken(role, tokenId, bytes);
   const parsed = parseToken(text);
   if (parsed.kind !== "ok") throw new Error("a minted token does not parse");
@@ -70,7 +74,11 @@ export async function createToken(tx: Tx, wish: TokenWish): Promise<MintedToken>
 }
 
 /** Gives a token another secret, for the repeat of a call whose answer was lost; kills the one before. */
-export async function freshSecret(tx: Tx, token: Pick<TokenRecord, "id" | "role" | "projectId">, actor: string): Promise<string> {
+export async function freshSecret(
+  tx: Tx,
+  token: Pick<TokenRecord, "id" | "role" | "projectId">,
+  actor: string,
+): Promise<string> {
   const { text, secretHash } = mint(token.role, token.id);
   await replaceSecret(tx, token.id, secretHash);
   await appendAudit(tx, [
@@ -96,7 +104,11 @@ export async function requireToken(tx: Tx, projectId: string, id: string): Promi
 export async function revokeToken(tx: Tx, caller: Caller, id: string, requestId: string): Promise<string[]> {
   const token = await requireToken(tx, caller.projectId, id);
   const revoked = await revoke(tx, caller.projectId, id, token.agentId);
-  await auditRevocations(tx, caller.projectId, revoked, { actor: caller.actor, requestId, reason: "revoked" });
+  await auditRevocations(tx, caller.projectId, revoked, {
+    actor: caller.actor,
+    requestId,
+    reason: "revoked",
+  });
   return revoked;
 }
 
@@ -118,19 +130,33 @@ async function auditRevocations(
   ids: string[],
   origin: { actor: string; requestId: string; reason: string },
 ): Promise<void> {
-  const entries = ids.map((id) => ({ projectId, action: "token.revoked", subject: formatId("token", id), ...origin }));
+  const entries = ids.map((id) => ({
+    projectId,
+    action: "token.revoked",
+    subject: formatId("token", id),
+    ...origin,
+  }));
   await appendAudit(tx, entries);
 }
 
 /** A new token for the agent, at its own wish; the one in use ends when the new one is first used. */
-export async function rotateToken(tx: Tx, caller: AgentCaller, ttlMs: number, requestId: string): Promise<MintedToken> {
+export async function rotateToken(
+  tx: Tx,
+  caller: AgentCaller,
+  ttlMs: number,
+  requestId: string,
+): Promise<MintedToken> {
   const minted = await mintRenewal(tx, caller, ttlMs, 0, requestId);
   if (minted === undefined) throw new Error("a renewal of any age can be replaced");
   return minted;
 }
 
 /** A new token for an agent whose own is past a third of its life; undefined while an unused one is younger than an hour. */
-export async function renewToken(tx: Tx, caller: AgentCaller, ttlMs: number): Promise<MintedToken | undefined> {
+export async function renewToken(
+  tx: Tx,
+  caller: AgentCaller,
+  ttlMs: number,
+): Promise<MintedToken | undefined> {
   return await mintRenewal(tx, caller, ttlMs, RENEWAL_REPLACED_AFTER_MS, "");
 }
 
@@ -149,19 +175,37 @@ async function mintRenewal(
   const tokenId = await putRenewal(tx, renewal, replaceAfterMs);
   if (tokenId === undefined) return undefined;
   await appendAudit(tx, [
-    { projectId, actor: caller.actor, action: "token.renewed", subject: formatId("token", tokenId), requestId },
+    {
+      projectId,
+      actor: caller.actor,
+      action: "token.renewed",
+      subject: formatId("token", tokenId),
+      requestId,
+    },
   ]);
   // The slot may have held an unused renewal, whose id stays; the text carries the id.
   return { tokenId, text: mint("agent", tokenId, secretBytes).text };
 }
 
 /** Makes one token of an agent the only one, when a renewal is first used or an enrollment is repeated. */
-export async function keepOnly(tx: Tx, projectId: string, agentId: string, tokenId: string, actor: string): Promise<void> {
+export async function keepOnly(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  tokenId: string,
+  actor: string,
+): Promise<void> {
   const retired = await retireOthers(tx, projectId, agentId, tokenId);
   const reason = `replaced by ${formatId("token", tokenId)}`;
   await appendAudit(
     tx,
-    retired.map((id) => ({ projectId, actor, action: "token.retired", subject: formatId("token", id), reason })),
+    retired.map((id) => ({
+      projectId,
+      actor,
+      action: "token.retired",
+      subject: formatId("token", id),
+      reason,
+    })),
   );
 }
 

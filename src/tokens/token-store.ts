@@ -70,7 +70,11 @@ export async function findToken(db: Db | Tx, id: string): Promise<TokenRecord | 
 }
 
 /** The project's token of that id. */
-export async function findProjectToken(db: Db | Tx, projectId: string, id: string): Promise<TokenRecord | undefined> {
+export async function findProjectToken(
+  db: Db | Tx,
+  projectId: string,
+  id: string,
+): Promise<TokenRecord | undefined> {
   const [row] = await selectRecords(db).where(and(eq(tokens.projectId, projectId), eq(tokens.id, id)));
   return row;
 }
@@ -151,7 +155,11 @@ export async function putRenewal(
     .onConflictDoUpdate({
       target: [tokens.projectId, tokens.agentId],
       targetWhere: renewalSlot,
-      set: { secretHash: renewal.secretHash, mintedAt: sql`clock_timestamp()`, expiresAt: expiry(renewal.ttlMs) },
+      set: {
+        secretHash: renewal.secretHash,
+        mintedAt: sql`clock_timestamp()`,
+        expiresAt: expiry(renewal.ttlMs),
+      },
       setWhere: sql`${tokens.mintedAt} <= clock_timestamp() - ${replaceAfterMs} * interval '1 millisecond'`,
     })
     .returning({ id: tokens.id });
@@ -168,13 +176,20 @@ export async function activate(tx: Tx, id: string): Promise<boolean> {
   const rows = await tx
     .update(tokens)
     .set({ activatedAt: sql`clock_timestamp()` })
-    .where(and(eq(tokens.id, id), isNull(tokens.activatedAt), isNull(tokens.revokedAt), isNull(tokens.retiredAt)))
+    .where(
+      and(eq(tokens.id, id), isNull(tokens.activatedAt), isNull(tokens.revokedAt), isNull(tokens.retiredAt)),
+    )
     .returning({ id: tokens.id });
   return rows.length > 0;
 }
 
 /** Retires the agent's tokens but one; resolves to the ids that were in force. */
-export async function retireOthers(tx: Tx, projectId: string, agentId: string, keepId: string): Promise<string[]> {
+export async function retireOthers(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  keepId: string,
+): Promise<string[]> {
   const rows = await tx
     .update(tokens)
     .set({ retiredAt: sql`clock_timestamp()` })
@@ -195,7 +210,12 @@ export async function retireOthers(tx: Tx, projectId: string, agentId: string, k
  * Revokes a token, and with an agent's the renewal that may have been handed to whoever held it. Resolves to the ids
  * revoked; empty where it was revoked before.
  */
-export async function revoke(tx: Tx, projectId: string, id: string, agentId: string | null): Promise<string[]> {
+export async function revoke(
+  tx: Tx,
+  projectId: string,
+  id: string,
+  agentId: string | null,
+): Promise<string[]> {
   const renewal = agentId === null ? undefined : and(eq(tokens.agentId, agentId), renewalSlot);
   const rows = await tx
     .update(tokens)
@@ -239,10 +259,7 @@ export async function takeUse(tx: Tx, id: string): Promise<boolean> {
 
 /** Notes that tokens were used, to the minute. */
 export async function noteUse(db: Db, ids: string[]): Promise<void> {
-  await db
-    .update(tokens)
-    .set({ lastUsedAt: sql`clock_timestamp()` })
-    .where(inArray(tokens.id, ids));
+  await db.update(tokens).set({ lastUsedAt: sql`clock_timestamp()` }).where(inArray(tokens.id, ids));
 }
 
 /** True once the server's own operator token was minted in this database. */

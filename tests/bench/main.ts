@@ -21,12 +21,17 @@ interface Result {
 
 function evaluate(measurement: Measurement): Result {
   const figures: Result["figures"] = {};
-  for (const [name, figure] of Object.entries(measurement.figures)) figures[name] = { ...summarise(figure.runs), ...figure };
+  for (const [name, figure] of Object.entries(measurement.figures))
+    figures[name] = { ...summarise(figure.runs), ...figure };
   const medians = Object.fromEntries(Object.entries(figures).map(([name, { median }]) => [name, median]));
   const [processor] = cpus();
   return {
     measuredAt: new Date().toISOString(),
-    machine: { processors: cpus().length, model: processor?.model ?? "unknown", memoryGiB: Math.round(totalmem() / 2 ** 30) },
+    machine: {
+      processors: cpus().length,
+      model: processor?.model ?? "unknown",
+      memoryGiB: Math.round(totalmem() / 2 ** 30),
+    },
     node: process.version,
     figures,
     goals: measurement.goals.map(({ words, met }) => ({ words, met: met(medians) })),
@@ -38,7 +43,9 @@ function print(benchmark: Benchmark, result: Result): void {
   console.log(`\n${benchmark.name}: ${benchmark.what}`);
   const width = Math.max(...Object.keys(result.figures).map((name) => name.length));
   const number = (value: number) => value.toFixed(value < 100 ? 2 : 0).padStart(10);
-  console.log(`${"".padEnd(width)} ${"minimum".padStart(10)} ${"median".padStart(10)} ${"maximum".padStart(10)}`);
+  console.log(
+    `${"".padEnd(width)} ${"minimum".padStart(10)} ${"median".padStart(10)} ${"maximum".padStart(10)}`,
+  );
   for (const [name, { minimum, median, maximum, unit }] of Object.entries(result.figures)) {
     console.log(`${name.padEnd(width)} ${number(minimum)} ${number(median)} ${number(maximum)} ${unit}`);
   }
@@ -57,7 +64,9 @@ async function readResults(): Promise<Record<string, Result>> {
 const wanted = process.argv.slice(2);
 const unknown = wanted.filter((name) => !benchmarks.some((benchmark) => benchmark.name === name));
 if (unknown.length > 0) {
-  console.error(`No benchmark is named ${unknown.join(", ")}. There are: ${benchmarks.map(({ name }) => name).join(", ")}.`);
+  console.error(
+    `No benchmark is named ${unknown.join(", ")}. There are: ${benchmarks.map(({ name }) => name).join(", ")}.`,
+  );
   process.exit(2);
 }
 const results = await readResults();

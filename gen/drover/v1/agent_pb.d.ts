@@ -180,16 +180,16 @@ export declare type RecentErrors = Message<"drover.v1.RecentErrors"> & {
   /**
    * Occurrences in the last 24 hours.
    *
-   * @generated from field: int64 count = 1;
+   * @generated from field: int32 count = 1;
    */
-  count: bigint;
+  count: number;
 
   /**
-   * The worst severity among them; unspecified when there was none.
+   * The worst severity among them; absent when there was none.
    *
-   * @generated from field: drover.v1.Severity worst_severity = 2;
+   * @generated from field: optional drover.v1.Severity worst_severity = 2;
    */
-  worstSeverity: Severity;
+  worstSeverity?: Severity | undefined;
 };
 
 /**

@@ -317,9 +317,9 @@ export declare type HeartbeatResponse = Message<"drover.v1.HeartbeatResponse"> &
   /**
    * A new token to store and then use; present when the one in use is past a third of its life.
    *
-   * @generated from field: string renewed_token = 7;
+   * @generated from field: optional string renewed_token = 7;
    */
-  renewedToken: string;
+  renewedToken?: string | undefined;
 
   /**
    * The heartbeat had been taken before, and this is its answer again.

@@ -76,9 +76,9 @@ export declare type ErrorReport = Message<"drover.v1.ErrorReport"> & {
   /**
    * Occurrences that this row stands for; above one where a flood was counted instead of stored.
    *
-   * @generated from field: int64 occurrences = 9;
+   * @generated from field: int32 occurrences = 9;
    */
-  occurrences: bigint;
+  occurrences: number;
 
   /**
    * When it was stored.
@@ -131,16 +131,16 @@ export declare type ErrorGroup = Message<"drover.v1.ErrorGroup"> & {
   /**
    * Occurrences in all.
    *
-   * @generated from field: int64 count = 4;
+   * @generated from field: int32 count = 4;
    */
-  count: bigint;
+  count: number;
 
   /**
    * Number of agents that reported them.
    *
-   * @generated from field: int64 agent_count = 5;
+   * @generated from field: int32 agent_count = 5;
    */
-  agentCount: bigint;
+  agentCount: number;
 
   /**
    * When the first one was stored.
