@@ -33,8 +33,16 @@ export interface PageRequest {
  * which come or go meanwhile are neither repeated nor skipped. `query` is the rest of the request: a token that was
  * made for another one is refused.
  */
-export function readPageRequest(pageSize: number, pageToken: string, sort: SortKey[], query: unknown): PageRequest {
-  const scope = createHash("sha256").update(JSON.stringify(query, printBigint)).digest("base64url").slice(0, 12);
+export function readPageRequest(
+  pageSize: number,
+  pageToken: string,
+  sort: SortKey[],
+  query: unknown,
+): PageRequest {
+  const scope = createHash("sha256")
+    .update(JSON.stringify(query, printBigint))
+    .digest("base64url")
+    .slice(0, 12);
   const size = pageSize === 0 ? DEFAULT_PAGE_SIZE : pageSize;
   if (pageToken === "") return { size, after: undefined, scope };
   const after = decodeToken(pageToken, scope, sort);
@@ -43,7 +51,11 @@ export function readPageRequest(pageSize: number, pageToken: string, sort: SortK
 }
 
 /** Cuts the page off rows of which one more than the page's size was asked for. */
-export function cutPage<Row>(rows: Row[], request: PageRequest, sortValues: (row: Row) => string[]): Page<Row> {
+export function cutPage<Row>(
+  rows: Row[],
+  request: PageRequest,
+  sortValues: (row: Row) => string[],
+): Page<Row> {
   const page = rows.slice(0, request.size);
   const last = page.at(-1);
   if (rows.length <= request.size || last === undefined) return { rows: page, nextPageToken: "" };

@@ -70,7 +70,11 @@ export const tokens = pgTable(
     index("tokens_by_project").on(table.projectId, table.createdAt, table.id),
     index("tokens_by_agent").on(table.projectId, table.agentId),
     // One slot for a renewal besides the token in use.
-    uniqueIndex("tokens_one_renewal").on(table.projectId, table.agentId).where(sql`agent_id IS NOT NULL AND activated_at IS NULL AND revoked_at IS NULL AND retired_at IS NULL`),
+    uniqueIndex("tokens_one_renewal")
+      .on(table.projectId, table.agentId)
+      .where(
+        sql`agent_id IS NOT NULL AND activated_at IS NULL AND revoked_at IS NULL AND retired_at IS NULL`,
+      ),
     check("tokens_uses_within", sql`role <> 'enrollment' OR uses <= max_uses`),
   ],
 );
@@ -118,8 +122,12 @@ export const agentStates = pgTable(
   {
     projectId: uuid("project_id").notNull(),
     agentId: uuid("agent_id").notNull(),
-    status: text("status", { enum: ["pending", "online", "busy", "benchmarked", "error"] }).notNull().default("pending"),
-    liveness: text("liveness", { enum: ["never", "live", "stale", "offline"] }).notNull().default("never"),
+    status: text("status", { enum: ["pending", "online", "busy", "benchmarked", "error"] })
+      .notNull()
+      .default("pending"),
+    liveness: text("liveness", { enum: ["never", "live", "stale", "offline"] })
+      .notNull()
+      .default("never"),
     version: bigint("version", { mode: "bigint" }).notNull().default(sql`0`),
     /** Of the newest session; 0 until a process named itself. */
     epoch: bigint("epoch", { mode: "bigint" }).notNull().default(sql`0`),
