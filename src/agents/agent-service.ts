@@ -17,7 +17,7 @@ import {
   updateProfile,
   writeAgentState,
 } from "./agent-store.ts";
-import { type EarlierEnrollment, findEnrollment, rememberEnrollment } from "./enrollment-store.ts";
+import { findEnrollment, rememberEnrollment } from "./enrollment-store.ts";
 
 const MAX_LABELS = 64;
 
@@ -45,16 +45,18 @@ export interface Enrolled {
 }
 
 /**
- * Makes an agent and its token, and counts one use of the enrollment token. A nonce seen before on this token is the
- * same enrollment again: it counts nothing and gets a new secret, which ends every one before.
+ * Makes an agent and its token, and counts one use of the enrollment token. A nonce seen before on this token for this
+ * name is the same enrollment again: it counts nothing and gets a new secret, which ends every one before. A nonce is
+ * the name's own, so that a machine image may carry one for all agents that are made of it.
  */
 export async function enrollAgent(tx: Tx, caller: EnrollmentCaller, wish: EnrollmentWish): Promise<Enrolled> {
-  await lockEnrollmentToken(tx, caller.tokenId);
-  const earlier =
-    wish.nonce === "" ? undefined : await findEnrollment(tx, caller.projectId, caller.tokenId, wish.nonce);
+  const { projectId, tokenId } = caller;
+  const { nonce, name } = wish;
+  await lockEnrollmentToken(tx, tokenId);
+  const earlier = nonce === "" ? undefined : await findEnrollment(tx, { projectId, tokenId, nonce, name });
   return earlier === undefined
     ? await enrollNew(tx, caller, wish)
-    : await enrollAgain(tx, caller, wish, earlier);
+    : await withToken(tx, caller, wish, earlier);
 }
 
 async function enrollNew(tx: Tx, caller: EnrollmentCaller, wish: EnrollmentWish): Promise<Enrolled> {
@@ -80,20 +82,6 @@ async function enrollNew(tx: Tx, caller: EnrollmentCaller, wish: EnrollmentWish)
     { projectId, actor: caller.actor, action: "agent.enrolled", subject: formatId("agent", id), to: name },
   ]);
   return await withToken(tx, caller, wish, id);
-}
-
-async function enrollAgain(
-  tx: Tx,
-  caller: EnrollmentCaller,
-  wish: EnrollmentWish,
-  earlier: EarlierEnrollment,
-): Promise<Enrolled> {
-  if (earlier.agentName !== wish.name) {
-    throw new Refusal("already-exists", `this nonce enrolled the agent ${earlier.agentName}`, {
-      violations: [{ field: "nonce", description: "was used to enroll an agent of another name" }],
-    });
-  }
-  return await withToken(tx, caller, wish, earlier.agentId);
 }
 
 async function withToken(

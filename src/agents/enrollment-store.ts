@@ -1,21 +1,15 @@
-import { and, eq } from "drizzle-orm";
+import { and, eq, isNull } from "drizzle-orm";
 import type { Tx } from "../storage/database.ts";
 import { agents, enrollments } from "../storage/schema.ts";
 
-/** The agent that a nonce enrolled by a token; undefined for a new nonce, or where that agent was removed since. */
-export interface EarlierEnrollment {
-  agentId: string;
-  agentName: string;
-}
-
+/** The agent of that name that a nonce enrolled by a token; undefined for one that is new, or was removed since. */
 export async function findEnrollment(
   tx: Tx,
-  projectId: string,
-  tokenId: string,
-  nonce: string,
-): Promise<EarlierEnrollment | undefined> {
+  enrollment: { projectId: string; tokenId: string; nonce: string; name: string },
+): Promise<string | undefined> {
+  const { projectId, tokenId, nonce, name } = enrollment;
   const [row] = await tx
-    .select({ agentId: agents.id, agentName: agents.name, removedAt: agents.removedAt })
+    .select({ agentId: agents.id })
     .from(enrollments)
     .innerJoin(agents, and(eq(agents.projectId, enrollments.projectId), eq(agents.id, enrollments.agentId)))
     .where(
@@ -23,21 +17,17 @@ export async function findEnrollment(
         eq(enrollments.projectId, projectId),
         eq(enrollments.tokenId, tokenId),
         eq(enrollments.nonce, nonce),
+        eq(agents.name, name),
+        isNull(agents.removedAt),
       ),
     );
-  return row === undefined || row.removedAt !== null ? undefined : row;
+  return row?.agentId;
 }
 
-/** Remembers which agent the nonce enrolled, over an agent that was removed since. */
+/** Remembers which agent the nonce enrolled. */
 export async function rememberEnrollment(
   tx: Tx,
   enrollment: { projectId: string; tokenId: string; nonce: string; agentId: string },
 ): Promise<void> {
-  await tx
-    .insert(enrollments)
-    .values(enrollment)
-    .onConflictDoUpdate({
-      target: [enrollments.projectId, enrollments.tokenId, enrollments.nonce],
-      set: { agentId: enrollment.agentId },
-    });
+  await tx.insert(enrollments).values(enrollment);
 }

@@ -79,7 +79,7 @@ export const tokens = pgTable(
   ],
 );
 
-/** Which agent an enrollment token made for which nonce, so that a lost answer can be asked for again. */
+/** Which agents an enrollment token made for which nonce, so that a lost answer can be asked for again. */
 export const enrollments = pgTable(
   "enrollments",
   {
@@ -89,7 +89,7 @@ export const enrollments = pgTable(
     agentId: uuid("agent_id").notNull(),
     createdAt: createdAt(),
   },
-  (table) => [primaryKey({ columns: [table.projectId, table.tokenId, table.nonce] })],
+  (table) => [primaryKey({ columns: [table.projectId, table.tokenId, table.nonce, table.agentId] })],
 );
 
 /** What an agent is; written when it says something new of itself. */

@@ -27,7 +27,7 @@ export declare type EnrollRequest = Message<"drover.v1.EnrollRequest"> & {
   name: string;
 
   /**
-   * Chosen by the caller: enrolling again with the same one is the same enrollment, and gets a fresh secret.
+   * Chosen by the caller: enrolling the same name again with the same one is the same enrollment, and gets a fresh secret.
    *
    * @generated from field: string nonce = 2;
    */

@@ -68,7 +68,7 @@ CREATE TABLE "enrollments" (
 	"nonce" text NOT NULL,
 	"agent_id" uuid NOT NULL,
 	"created_at" timestamp (6) with time zone DEFAULT clock_timestamp() NOT NULL,
-	CONSTRAINT "enrollments_project_id_token_id_nonce_pk" PRIMARY KEY("project_id","token_id","nonce")
+	CONSTRAINT "enrollments_project_id_token_id_nonce_agent_id_pk" PRIMARY KEY("project_id","token_id","nonce","agent_id")
 );
 --> statement-breakpoint
 CREATE TABLE "error_reports" (

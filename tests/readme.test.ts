@@ -1,0 +1,120 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type BrowserPage, openBrowserPage } from "./helpers/readme-page.ts";
+import { type ServeProcess, spawnServe } from "./helpers/serve-process.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const readme = await readFile(join(root, "README.md"), "utf8");
+
+interface Block {
+  language: string;
+  /** The file that the reader is told to save it as. */
+  file: string | undefined;
+  code: string;
+}
+
+const blocks: Block[] = [...readme.matchAll(/^```(\S*)(?: file=(\S+))?\n(.*?)^```$/gms)].map((match) => ({
+  language: match[1] ?? "",
+  file: match[2],
+  code: match[3] ?? "",
+}));
+const commands = blocks.filter(({ language }) => language === "sh").map(({ code }) => code);
+
+function fileBlock(name: string): string {
+  const block = blocks.find(({ file }) => file === name);
+  if (block === undefined) throw new Error(`the README has no file ${name}`);
+  return block.code;
+}
+
+describe("the README's two commands", () => {
+  test("the first one installs and starts, the second installs and tests", async () => {
+    expect(commands.slice(0, 2)).toEqual(["npm install && npm start\n", "npm install && npm test\n"]);
+    const { scripts } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
+    expect(scripts.start).toBe("node bin/drover.js serve");
+    expect(scripts.test).toBe("vitest run");
+  });
+
+  test("continuous integration types the second one", async () => {
+    expect(await readFile(join(root, ".ci/run"), "utf8")).toContain("\nnpm install && npm test\n");
+  });
+});
+
+describe("the README's five minutes", () => {
+  let folder: string;
+  let server: ServeProcess;
+  let page: BrowserPage;
+  let httpUrl: string;
+  let grpcAddress: string;
+
+  beforeAll(async () => {
+    // A folder as the reader has it: the checkout's files, and a data folder of its own.
+    folder = await mkdtemp(join(tmpdir(), "drover-readme-"));
+    for (const name of ["node_modules", "gen", "bin", "src", "package.json"]) {
+      await symlink(join(root, name), join(folder, name));
+    }
+    page = await openBrowserPage();
+    server = spawnServe({
+      DROVER_DATA_DIR: join(folder, ".drover"),
+      DROVER_HTTP_ADDR: "127.0.0.1:0",
+      DROVER_GRPC_ADDR: "127.0.0.1:0",
+      DROVER_CORS_ORIGINS: page.origin,
+    });
+    ({ httpUrl, grpcAddress } = await server.listening);
+  });
+
+  afterAll(async () => {
+    server?.kill("SIGTERM");
+    await server?.exited;
+    await page?.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  /** The default addresses may be in use on the machine that tests; everything else is run as it stands. */
+  const atHome = (code: string) =>
+    code.replaceAll("http://127.0.0.1:8080", httpUrl).replaceAll("127.0.0.1:9090", grpcAddress);
+
+  test("the tour runs as it is written", { timeout: 120_000 }, async () => {
+    await writeFile(join(folder, "beat.mjs"), atHome(fileBlock("beat.mjs")));
+    const script = commands.slice(2).map(atHome).join("\n");
+    const output = await runShell(`set -eu\n${script}`, folder, { DROVER_URL: httpUrl });
+    expect(output).toContain('"agentStatus":"online"');
+    expect(output).toContain('"transition":{"from":"online","to":"error"');
+    expect(output).toMatch(/gpu-1 +error/);
+    expect(output).toContain("driver lost");
+    expect(output).not.toContain("hunter2");
+    expect(output).toMatch(/status: error → online/);
+    expect(output).toContain("acknowledged: true, next in 15 s");
+  });
+
+  test("the browser's snippet sees the fleet from another origin", { timeout: 60_000 }, async () => {
+    await writeFile(join(folder, "fleet.js"), atHome(fileBlock("fleet.js")));
+    const token = (await readFile(join(folder, ".drover/operator.token"), "utf8")).trim();
+    expect(await page.call(join(folder, "fleet.js"), "agentNames", token)).toEqual([
+      "gpu-1 is 2",
+      "native-1 is 3",
+    ]);
+  });
+});
+
+/** What a shell printed; rejects with it when a command failed. */
+async function runShell(script: string, cwd: string, env: Record<string, string>): Promise<string> {
+  const { PATH = "", HOME = "" } = process.env;
+  const shell = spawn("bash", ["-c", script], {
+    cwd,
+    env: { PATH, HOME, ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const [stdout, stderr, [code]] = await Promise.all([
+    text(shell.stdout),
+    text(shell.stderr),
+    once(shell, "close"),
+  ]);
+  if (code !== 0) throw new Error(`the shell ended with ${code}:\n${stdout}\n${stderr}`);
+  return stdout;
+}
