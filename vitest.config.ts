@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["tests/**/*.test.ts"],
+    reporters: ["default", "./tests/helpers/count-reporter.ts"],
     // Type stripping is Node's own: sources run in the tests as they run in production.
     pool: "forks",
     testTimeout: 30_000,

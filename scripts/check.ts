@@ -41,24 +41,32 @@ function generatedIsFresh(): boolean {
 }
 
 /**
- * Compares the contract with main's. A git input would lack the modules in .protos, so main's protos are unpacked and
- * built beside today's.
+ * Compares the contract with main's, or on main itself with the commit before. A git input would lack the modules in
+ * .protos, so the older protos are unpacked and built beside today's.
  */
 function contractIsCompatible(): boolean {
-  const base =
-    spawnSync("git", ["rev-parse", "--verify", "--quiet", "origin/main"], { cwd: root }).status === 0
-      ? "origin/main"
-      : "main";
-  const hasBase = spawnSync("git", ["cat-file", "-e", `${base}:proto`], { cwd: root }).status === 0;
-  if (!hasBase) return true;
+  const base = ["origin/main", "main", "HEAD^"].find(
+    (name) => commitOf(name) !== undefined && commitOf(name) !== commitOf("HEAD"),
+  );
+  if (base === undefined || !exists(`${base}:proto`)) return true;
   const old = join(scratch, "base");
+  const image = join(scratch, "base.binpb");
   if (!command(`mkdir -p ${old} && git archive ${base} proto | tar -x -C ${old}`)) return false;
   cpSync(join(root, ".protos"), join(old, ".protos"), { recursive: true });
   cpSync(join(root, "buf.yaml"), join(old, "buf.yaml"));
-  return (
-    command(`buf build -o ${join(scratch, "base.binpb")}`, old) &&
-    command(`buf breaking --against ${join(scratch, "base.binpb")}`)
-  );
+  return command(`buf build proto -o ${image}`, old) && command(`buf breaking proto --against ${image}`);
+}
+
+function commitOf(name: string): string | undefined {
+  const found = spawnSync("git", ["rev-parse", "--verify", "--quiet", `${name}^{commit}`], {
+    cwd: root,
+    encoding: "utf8",
+  });
+  return found.status === 0 ? found.stdout.trim() : undefined;
+}
+
+function exists(object: string): boolean {
+  return spawnSync("git", ["cat-file", "-e", object], { cwd: root, stdio: "ignore" }).status === 0;
 }
 
 const checks: Check[] = [
@@ -66,7 +74,7 @@ const checks: Check[] = [
   { name: "types", run: () => command("tsc --noEmit") },
   { name: "format and lint", run: () => command("biome ci --error-on-warnings .") },
   { name: "buf lint", run: () => command("buf lint") },
-  { name: "buf format", run: () => command("buf format --diff --exit-code --path proto") },
+  { name: "buf format", run: () => command("buf format proto --diff --exit-code") },
   { name: "buf breaking", run: contractIsCompatible },
   { name: "generated code", run: generatedIsFresh },
   {
