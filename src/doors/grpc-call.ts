@@ -1,5 +1,11 @@
 import type { DescMethod } from "@bufbuild/protobuf";
-import { Code, ConnectError, createContextValues, type HandlerContext } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  createContextValues,
+  type HandlerContext,
+  type StreamResponse,
+} from "@connectrpc/connect";
 import type { Metadata } from "@grpc/grpc-js";
 import { peerKey } from "./door.ts";
 import { headersFromMetadata, metadataFromHeaders } from "./grpc-metadata.ts";
@@ -26,13 +32,17 @@ export class OpenCall {
   readonly isStream: boolean;
   readonly #call: GrpcCall;
   readonly #controller = new AbortController();
-  #answered = false;
-  #headersSent = false;
+  #header: Headers | undefined;
+  #trailer: Headers | undefined;
+  #interrupted: (() => void) | undefined;
+  #isAnswered = false;
+  #hasSentHeaders = false;
 
   constructor(call: GrpcCall, method: DescMethod, onEnd: (open: OpenCall) => void) {
     this.#call = call;
     this.isStream = method.methodKind !== "unary";
     const deadlineMs = Number(call.getDeadline());
+    const self = this;
     this.context = {
       method,
       service: method.parent,
@@ -42,14 +52,20 @@ export class OpenCall {
       signal: this.#controller.signal,
       timeoutMs: () => (deadlineMs === Number.POSITIVE_INFINITY ? undefined : deadlineMs - Date.now()),
       requestHeader: headersFromMetadata(call.metadata),
-      responseHeader: new Headers(),
-      responseTrailer: new Headers(),
       values: createContextValues().set(peerKey, { door: "grpc", address: addressOf(call.getPeer()) }),
+      // Few handlers look at these, and an open stream would hold them for as long as it lives.
+      get responseHeader() {
+        self.#header ??= new Headers();
+        return self.#header;
+      },
+      get responseTrailer() {
+        self.#trailer ??= new Headers();
+        return self.#trailer;
+      },
     };
     // grpc-js emits this once for every call: on cancellation, on a deadline, and after the last byte of a good one.
     call.on("cancelled", () => {
-      if (!this.#answered) this.abort(interruptionOf(deadlineMs));
-      else this.#controller.abort(CALL_ENDED);
+      this.abort(this.#isAnswered ? CALL_ENDED : interruptionOf(deadlineMs));
       onEnd(this);
     });
   }
@@ -58,21 +74,39 @@ export class OpenCall {
     return this.#controller.signal;
   }
 
+  /** Ends the call for its handler; what it then throws or returns decides what the caller sees. */
   abort(reason: ConnectError): void {
     this.#controller.abort(reason);
+    this.#interrupted?.();
+  }
+
+  /** Calls back when the call is aborted; cheaper than a listener on the signal, for the one that every stream needs. */
+  onInterrupted(interrupted: () => void): void {
+    this.#interrupted = interrupted;
+  }
+
+  /** Takes the headers and trailers of a response, which interceptors may have replaced. */
+  answerWith({ header, trailer }: Pick<StreamResponse, "header" | "trailer">): void {
+    this.#header = header;
+    this.#trailer = trailer;
   }
 
   /** Says that the handler's result goes out now, so that the call's end is not a cancellation. */
   answer(): void {
-    this.#answered = true;
+    this.#isAnswered = true;
   }
 
   /** Sends the response headers if the handler set any; grpc-js sends its own with the first message otherwise. */
   sendHeaders(): void {
-    if (this.#headersSent) return;
-    this.#headersSent = true;
-    const metadata = metadataFromHeaders(this.context.responseHeader);
+    if (this.#hasSentHeaders) return;
+    this.#hasSentHeaders = true;
+    const metadata = this.#header && metadataFromHeaders(this.#header);
     if (metadata !== undefined) this.#call.sendMetadata(metadata);
+  }
+
+  /** The trailers that the handler set, if any. */
+  get trailers(): Metadata | undefined {
+    return this.#trailer && metadataFromHeaders(this.#trailer);
   }
 }
 

@@ -1,6 +1,12 @@
 import { type DescMessage, type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
-import { Code, ConnectError, createServiceImplSpec, type Interceptor } from "@connectrpc/connect";
-import { invokeUnaryImplementation, transformInvokeImplementation } from "@connectrpc/connect/protocol";
+import {
+  Code,
+  ConnectError,
+  createServiceImplSpec,
+  type Interceptor,
+  type MethodImplSpec,
+} from "@connectrpc/connect";
+import { invokeUnaryImplementation } from "@connectrpc/connect/protocol";
 import type {
   MethodDefinition,
   ServerDuplexStream,
@@ -14,17 +20,17 @@ import type {
 } from "@grpc/grpc-js";
 import { MAX_MESSAGE_DEPTH, type ServedService } from "./door.ts";
 import { OpenCall } from "./grpc-call.ts";
-import { metadataFromHeaders } from "./grpc-metadata.ts";
+import { invokeStream, one } from "./grpc-invoke.ts";
+import { RequestReader } from "./grpc-requests.ts";
 import { bufferOf, grpcStatusOf } from "./grpc-status.ts";
 import { wireErrorOf } from "./wire-error.ts";
 
 /** One method's specification, the interceptors before it, and the set that holds its calls while they are open. */
 interface Route {
-  readonly spec: MethodSpec;
+  readonly spec: MethodImplSpec;
   readonly interceptors: Interceptor[];
   readonly open: Set<OpenCall>;
 }
-type MethodSpec = ReturnType<typeof createServiceImplSpec>["methods"][string];
 
 /**
  * A Connect service as grpc-js wants it. Messages pass through grpc-js as bytes and are decoded here, because it
@@ -98,9 +104,13 @@ async function answerClientStream(
 ): Promise<void> {
   const opened = openCall(route, call);
   try {
-    const outputs = invokeStream(route, opened, requestsOf(route, opened, call));
+    const outputs = await invokeStream(
+      route.spec,
+      opened,
+      requestsOf(route, opened, call),
+      route.interceptors,
+    );
     let bytes: Buffer | undefined;
-    // The generator is run to its end, because it hands over the trailers after its only message.
     for await (const output of outputs) bytes = encode(route.spec.method.output, output);
     if (bytes === undefined) throw new ConnectError("the handler gave no answer", Code.Internal);
     answerOne(opened, callback, bytes);
@@ -137,7 +147,7 @@ async function answerMany(
   inputs: AsyncIterable<Message>,
 ): Promise<void> {
   const { output } = route.spec.method;
-  for await (const message of invokeStream(route, opened, inputs)) {
+  for await (const message of await invokeStream(route.spec, opened, inputs, route.interceptors)) {
     if (opened.signal.aborted) break;
     opened.sendHeaders();
     // The next message is asked for only when there is room for it, so that a slow reader slows its handler.
@@ -147,24 +157,24 @@ async function answerMany(
   opened.signal.throwIfAborted();
   opened.sendHeaders();
   opened.answer();
-  call.end(metadataFromHeaders(opened.context.responseTrailer));
+  call.end(opened.trailers);
 }
 
 function answerOne(opened: OpenCall, callback: sendUnaryData<Buffer>, bytes: Buffer): void {
   opened.sendHeaders();
   opened.answer();
-  callback(null, bytes, metadataFromHeaders(opened.context.responseTrailer));
+  callback(null, bytes, opened.trailers);
 }
 
 function refuseOne(opened: OpenCall, callback: sendUnaryData<Buffer>, reason: unknown): void {
-  const status = grpcStatusOf(wireErrorOf(reason), opened.context.responseTrailer);
+  const status = grpcStatusOf(wireErrorOf(reason), opened.trailers);
   opened.sendHeaders();
   opened.answer();
   callback(status);
 }
 
 function refuseMany(opened: OpenCall, call: AnswerStream, reason: unknown): void {
-  const status = grpcStatusOf(wireErrorOf(reason), opened.context.responseTrailer);
+  const status = grpcStatusOf(wireErrorOf(reason), opened.trailers);
   opened.sendHeaders();
   opened.answer();
   // This is how grpc-js takes a status for a stream: messages already written still go out before it.
@@ -184,32 +194,14 @@ function openCall(
   return opened;
 }
 
-function invokeStream(
-  { spec, interceptors }: Route,
-  opened: OpenCall,
-  inputs: AsyncIterable<Message>,
-): AsyncIterable<Message> {
-  return transformInvokeImplementation(spec, opened.context, interceptors)(inputs);
-}
-
-async function* requestsOf(
+function requestsOf(
   { spec }: Route,
   opened: OpenCall,
   call: ServerReadableStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>,
-): AsyncGenerator<Message> {
-  try {
-    // A handler that stops reading has not stopped writing: the stream must survive the end of this loop.
-    for await (const bytes of call.iterator({ destroyOnReturn: false })) {
-      yield decode(spec.method.input, bytes);
-    }
-  } catch (reason) {
-    // A destroyed stream says "premature close"; the signal knows whether it was the caller or the clock.
-    throw opened.signal.aborted ? opened.signal.reason : reason;
-  }
-}
-
-async function* one<T>(value: T): AsyncGenerator<T> {
-  yield value;
+): RequestReader {
+  const reader = new RequestReader(call, (bytes) => decode(spec.method.input, bytes), opened.signal);
+  opened.onInterrupted(() => reader.wake());
+  return reader;
 }
 
 function decode(schema: DescMessage, bytes: Buffer): Message {

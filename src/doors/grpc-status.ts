@@ -9,8 +9,8 @@ import { metadataFromHeaders } from "./grpc-metadata.ts";
  * A failure as gRPC status and trailers: the handler's trailers, the error's own metadata, and its details as
  * google.rpc.Status in grpc-status-details-bin. Codes of Connect and gRPC have the same numbers.
  */
-export function grpcStatusOf(error: ConnectError, responseTrailer: Headers): StatusObject {
-  const metadata = metadataFromHeaders(responseTrailer) ?? new Metadata();
+export function grpcStatusOf(error: ConnectError, trailers: Metadata | undefined): StatusObject {
+  const metadata = trailers ?? new Metadata();
   const own = metadataFromHeaders(error.metadata);
   if (own !== undefined) metadata.merge(own);
   if (error.details.length > 0) metadata.set("grpc-status-details-bin", encodeDetails(error));

@@ -25,6 +25,9 @@ const echo = serve(EchoService, {
     begun.resolve();
     await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
   },
+  async *talk(requests) {
+    for await (const { text } of requests) yield { text };
+  },
 });
 
 beforeEach(async () => {
@@ -32,6 +35,8 @@ beforeEach(async () => {
   finish = Promise.withResolvers();
   reason = undefined;
 });
+
+const BIDI_WAYS = WAYS.filter((way) => !way.endsWith("HTTP/1.1"));
 
 describe.each(WAYS)("%s", (way) => {
   let client: Client<typeof EchoService>;
@@ -61,6 +66,18 @@ describe.each(WAYS)("%s", (way) => {
     await expect(client.say({})).rejects.toThrow();
   });
 
+  test.each(BIDI_WAYS.includes(way) ? ["talk"] : [])(
+    "a handler that waits for the next request is woken",
+    async () => {
+      await open(20_000);
+      const answers = client.talk(oneAndThenSilence())[Symbol.asyncIterator]();
+      expect((await answers.next()).value?.text).toBe("hello");
+      const rest = answers.next().catch((error: unknown) => ConnectError.from(error));
+      await doors.stop();
+      expect(await rest).toMatchObject({ code: Code.Unavailable });
+    },
+  );
+
   test("a call that does not finish is cut off when the grace is over", async () => {
     await open(50);
     const call = client.say({ text: "never" }).catch((error: unknown) => ConnectError.from(error));
@@ -70,6 +87,11 @@ describe.each(WAYS)("%s", (way) => {
     expect(reason).toMatchObject({ code: Code.Unavailable });
   });
 });
+
+async function* oneAndThenSilence() {
+  yield { text: "hello" };
+  await new Promise(() => {});
+}
 
 test("a door can be stopped twice, and before it was started", async () => {
   doors = await openDoors({ services: [echo] });
