@@ -36,7 +36,7 @@ describe("the README's two commands", () => {
   test("the first one installs and starts, the second installs and tests", async () => {
     expect(commands.slice(0, 2)).toEqual(["npm install && npm start\n", "npm install && npm test\n"]);
     const { scripts } = JSON.parse(await readFile(join(root, "package.json"), "utf8"));
-    expect(scripts.start).toBe("node bin/drover.js serve");
+    expect(scripts.start).toBe("exec node bin/drover.js serve");
     expect(scripts.test).toBe("vitest run");
   });
 
