@@ -13,7 +13,7 @@ import { type BoundAddress, type Door, type ServedService, serve } from "./doors
 import { createGrpcDoor } from "./doors/grpc-door.ts";
 import { createHealthService, HealthState } from "./doors/health.ts";
 import { createProbes } from "./doors/probes.ts";
-import { createRestDoor } from "./doors/rest-door.ts";
+import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
 import { createWebDoor } from "./doors/web-door.ts";
 import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
@@ -57,7 +57,15 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const services = [...createServices(database, config, logger), createHealthService(health)];
   const interceptors = createInterceptors(database, lastUsed, logger);
   const report = (problem: string, error: unknown) => logger.warn({ err: error }, problem);
-  const rest = createRestDoor(createTranscoder({ services, interceptors, enumNames: "short" }));
+  const rest = createRestDoor(
+    createTranscoder({
+      services,
+      interceptors,
+      enumNames: "short",
+      contextValues: restContextValues,
+      reportFault: (fault, rpc) => report(`${rpc} failed`, fault),
+    }),
+  );
   const ready = async () => {
     await database.sql`SELECT 1`;
     return undefined;

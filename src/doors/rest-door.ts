@@ -1,4 +1,6 @@
-import type { WebHandler, WebRequest, WebResponse } from "./web-handler.ts";
+import { type ContextValues, createContextValues } from "@connectrpc/connect";
+import { peerKey } from "./door.ts";
+import { peerAddressOf, type WebHandler, type WebRequest, type WebResponse } from "./web-handler.ts";
 
 /** What the REST door needs of a transcoder: an answer to a request, or false with nothing written. */
 export interface RestTranscoder {
@@ -8,4 +10,9 @@ export interface RestTranscoder {
 /** The REST door: a transcoder as one of the web port's handlers. */
 export function createRestDoor(transcoder: RestTranscoder): WebHandler {
   return (request, response) => transcoder.handle(request, response);
+}
+
+/** What a REST call's handlers find in its context values. */
+export function restContextValues(request: WebRequest): ContextValues {
+  return createContextValues().set(peerKey, { door: "rest", address: peerAddressOf(request) });
 }

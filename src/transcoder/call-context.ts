@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { Code, ConnectError, createHandlerContext } from "@connectrpc/connect";
+import { Code, ConnectError, type ContextValues, createHandlerContext } from "@connectrpc/connect";
 import { getAbortSignalReason } from "@connectrpc/connect/protocol";
 import { readTimeoutMs } from "./call-deadline.ts";
 import type { Route } from "./compile-routes.ts";
@@ -14,6 +14,7 @@ export function openCall(
   req: IncomingMessage,
   res: ServerResponse,
   maxTimeoutMs: number,
+  contextValues: ContextValues | undefined,
 ): CallContext {
   const timeoutMs = readTimeoutMs(req.headers, maxTimeoutMs);
   const context = createHandlerContext({
@@ -24,6 +25,7 @@ export function openCall(
     url: `http://${req.headers.host ?? "localhost"}${req.url ?? "/"}`,
     requestHeader: requestMetadata(req),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(contextValues === undefined ? {} : { contextValues }),
   });
   res.once("close", () => {
     // Not by `writableFinished`, which Node's HTTP/2 sets on every closed stream, however it ended.

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { FileRegistry, Message } from "@bufbuild/protobuf";
-import type { Interceptor, MethodImplSpec } from "@connectrpc/connect";
+import type { ContextValues, Interceptor, MethodImplSpec } from "@connectrpc/connect";
 import {
   createAsyncIterable,
   invokeUnaryImplementation,
@@ -23,6 +23,7 @@ import { type StreamOptions, sendStream } from "./stream-response.ts";
 export interface CallSettings {
   registry: FileRegistry;
   interceptors: Interceptor[];
+  contextValues(req: IncomingMessage): ContextValues | undefined;
   eventId(message: Message): string | undefined;
   limits: TranscoderLimits;
   reportFault(fault: unknown, rpc: string): void;
@@ -48,7 +49,7 @@ export async function callRpc(
   res: ServerResponse,
   settings: CallSettings,
 ): Promise<void> {
-  const context = openCall(route, req, res, settings.limits.timeoutMs);
+  const context = openCall(route, req, res, settings.limits.timeoutMs, settings.contextValues(req));
   const call = new RpcCall(route, bindings, req, res, context, settings);
   try {
     await (route.spec.kind === "unary" ? call.runUnary(route.spec) : call.runStream(route.spec));

@@ -92,7 +92,9 @@ export async function sendPayload(
   const all: Record<string, string | string[]> = { ...headers, "content-type": payload.contentType };
   let bytes = payload.bytes;
   if (bytes.length >= MIN_COMPRESSED_BYTES) {
-    all.vary = all.vary === undefined ? "accept-encoding" : `${String(all.vary)}, accept-encoding`;
+    // What the server around has said already stays: CORS varies by origin.
+    const varies = [res.getHeader("vary"), all.vary].filter((value) => value !== undefined).map(String);
+    all.vary = [...varies, "accept-encoding"].join(", ");
     const coding = chooseCoding(String(req.headers["accept-encoding"] ?? ""));
     if (coding !== "identity") {
       all["content-encoding"] = coding;

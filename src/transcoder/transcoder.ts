@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Message } from "@bufbuild/protobuf";
-import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { Code, ConnectError, type ContextValues, type Interceptor } from "@connectrpc/connect";
 import { file_google_api_httpbody } from "../../gen/google/api/httpbody_pb.js";
 import { isGone } from "./call-context.ts";
 import { answerError, type CallSettings, callRpc, type TranscoderLimits } from "./call-rpc.ts";
@@ -32,6 +32,8 @@ export interface TranscoderOptions {
   /** The spelling of enum values in what goes out; "short" by default, which takes all spellings in. */
   enumNames?: EnumNames;
   limits?: Partial<TranscoderLimits>;
+  /** What interceptors and handlers find in a call's context values, such as who its peer is. Nothing by default. */
+  contextValues?: (req: IncomingMessage) => ContextValues | undefined;
   /** The id of a message's server-sent event. None by default. */
   eventId?: (message: Message) => string | undefined;
   /** Hears of faults that are not shown to the caller. Writes to standard error by default. */
@@ -75,6 +77,7 @@ export function createTranscoder(options: TranscoderOptions): Transcoder {
     registry: dialect.registry,
     interceptors: options.interceptors ?? [],
     eventId: options.eventId ?? (() => undefined),
+    contextValues: options.contextValues ?? (() => undefined),
     limits: { ...DEFAULT_LIMITS, ...options.limits },
     reportFault: options.reportFault ?? printFault,
   };
