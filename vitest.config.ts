@@ -4,6 +4,7 @@ export default defineConfig({
   test: {
     include: ["tests/**/*.test.ts"],
     reporters: ["default", "./tests/helpers/count-reporter.ts"],
+    globalSetup: ["tests/helpers/postgres-server.ts"],
     // Type stripping is Node's own: sources run in the tests as they run in production.
     pool: "forks",
     testTimeout: 30_000,

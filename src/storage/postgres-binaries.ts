@@ -1,6 +1,6 @@
 /** The PostgreSQL programs that come as an npm package, in a place where they can be run. */
 import { randomBytes } from "node:crypto";
-import { access, cp, mkdir, readFile, rename, rm, symlink } from "node:fs/promises";
+import { access, chmod, cp, mkdir, readdir, readFile, rename, rm, symlink } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { basename, dirname, join, relative } from "node:path";
 import { StorageStartError } from "./database-error.ts";
@@ -13,19 +13,27 @@ export type PostgresBinaries = string;
 /** Not needed to run a server, and a third of the package. */
 const LEFT_OUT = /\.a$|^(pgxs|pkgconfig)$|^libecpg|^libpgtypes|(perl|python3|^pltcl)[^/]*\.so$/;
 
-/**
- * Finds the programs. They are run from the package where that works; they are copied when its user may not get there,
- * or when npm did not run the package's script that makes its links, and the package's folder cannot be written.
- */
+/** Finds the programs of the package for this platform, and makes them ready for the user; see prepareBinaries. */
 export async function findPostgresBinaries(
   dataDir: string,
   user: PostgresUser | undefined,
 ): Promise<PostgresBinaries> {
   const { native, version } = await findPackage();
+  const home = user === undefined ? dataDir : SYSTEM_FOLDER;
+  return await prepareBinaries(native, join(home, `postgresql-${version}-${platform()}`), user);
+}
+
+/**
+ * The programs are run from the package where that works. They are copied to `target` when their user may not get there,
+ * or when npm did not run the package's script that makes its links and the package's folder cannot be written.
+ */
+export async function prepareBinaries(
+  native: string,
+  target: string,
+  user: PostgresUser | undefined,
+): Promise<PostgresBinaries> {
   const reachable = user === undefined || (await isOpenTo(native, user));
   if (reachable && (await makeLinks(native))) return native;
-  const home = user === undefined ? dataDir : SYSTEM_FOLDER;
-  const target = join(home, `postgresql-${version}-${platform()}`);
   if (!(await exists(target))) await copyTo(native, target);
   return target;
 }
@@ -96,6 +104,7 @@ async function copyTo(native: string, target: string): Promise<void> {
       filter: (source) => !LEFT_OUT.test(basename(source)),
     });
     await makeLinks(copy);
+    await openToAll(copy);
     await rename(copy, target);
   } catch (error) {
     // Another server may have been quicker.
@@ -108,7 +117,16 @@ async function copyTo(native: string, target: string): Promise<void> {
       );
     }
   } finally {
-    await rm(partial, { recursive: true, force: true });
+    await rm(partial, { recursive: true, force: true }).catch(() => {});
+  }
+}
+
+/** Also where files are closed unless one says otherwise (umask 077): they are copied for another user. */
+async function openToAll(folder: string): Promise<void> {
+  await chmod(folder, 0o755);
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    const runs = entry.isDirectory() || basename(entry.parentPath) === "bin";
+    if (!entry.isSymbolicLink()) await chmod(join(entry.parentPath, entry.name), runs ? 0o755 : 0o644);
   }
 }
 

@@ -4,7 +4,7 @@
  * file `postgres.location` in the data directory then says where, and it alone decides from then on.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { mkdir, readFile, realpath, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readFile, realpath, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { StorageStartError } from "./database-error.ts";
 import { canEnter, findPostgresUser, type PostgresUser } from "./postgres-user.ts";
@@ -72,6 +72,8 @@ async function chooseParent({ dataDir, inPlace, pointer, elsewhere, user, logger
   const key = createHash("sha256").update(dataDir).digest("hex").slice(0, 12);
   // A part by chance: a data directory that was removed and made anew must not come back with its old database.
   const parent = await createFolder(join(SYSTEM_FOLDER, `${key}-${randomBytes(4).toString("hex")}`));
+  // Whatever the umask: what must stay closed lies in a folder of PostgreSQL's own.
+  for (const folder of [SYSTEM_FOLDER, parent]) await chmod(folder, 0o755);
   await writeFile(pointer, `${parent}\n`);
   logger.info(
     { dataDir, database: parent },

@@ -1,13 +1,13 @@
 /** Runs initdb and postgres, and stops what runs. */
 import { type ChildProcess, type SpawnOptions, spawn } from "node:child_process";
-import { chown, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { chown, mkdtemp, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { StorageStartError } from "./database-error.ts";
 import { explainPostgresFailure } from "./explain-postgres-failure.ts";
 import type { PostgresBinaries } from "./postgres-binaries.ts";
 import type { PostgresLocation } from "./postgres-location.ts";
-import { isPostmasterOf, readPostmasterPid } from "./postmaster-pid.ts";
+import { isPostmasterOf, markStale, readPostmasterPid } from "./postmaster-pid.ts";
 
 export interface PostgresProgram {
   binaries: PostgresBinaries;
@@ -20,6 +20,7 @@ export interface PostgresProgram {
 /** The database's only role. */
 export const SUPERUSER = "drover";
 
+const UNFINISHED = "postgres.new-";
 const POLL_MS = 10;
 const SIGNAL_GRACE_MS = 10_000;
 const LARGEST_LOG_BYTES = 10 * 1024 * 1024;
@@ -30,9 +31,8 @@ const READY_WITHIN_MS = 10 * 60_000;
 export async function initializeData(program: PostgresProgram): Promise<void> {
   const { parent, dataFolder, user } = program.location;
   if (await exists(join(dataFolder, "PG_VERSION"))) return;
-  const unfinished = join(parent, "postgres.new");
-  await rm(unfinished, { recursive: true, force: true });
-  await mkdir(unfinished, { mode: 0o700 });
+  await removeUnfinished(parent);
+  const unfinished = await mkdtemp(join(parent, UNFINISHED));
   if (user !== undefined) await chown(unfinished, user.uid, user.gid);
   const logged = await logSize(program.logFile);
   const child = await spawnLogged(program, "initdb", [
@@ -93,16 +93,25 @@ export async function stopPostgres(child: ChildProcess): Promise<void> {
   );
 }
 
-/** Stops the PostgreSQL that a server which is gone left behind in this data folder, if there is one. */
+/**
+ * Stops the PostgreSQL that a server which is gone left behind in this data folder, if there is one, and resolves to its
+ * pid. Only the holder of the data directory's lock may call it.
+ */
 export async function stopForeignPostgres(dataFolder: string): Promise<number | undefined> {
   const pid = (await readPostmasterPid(dataFolder))?.pid;
-  if (pid === undefined || !(await isPostmasterOf(pid, dataFolder))) return undefined;
+  if (pid === undefined) return undefined;
+  if (!(await isPostmasterOf(pid, dataFolder))) {
+    await markStale(dataFolder, process.pid);
+    return undefined;
+  }
   // One that was halted hears no other signal.
   signalProcess(pid, "SIGCONT");
   await stopBySignals(
     (signal) => signalProcess(pid, signal),
     async () => !(await isPostmasterOf(pid, dataFolder)),
   );
+  // One that had to be killed did not clean up.
+  if ((await readPostmasterPid(dataFolder)) !== undefined) await markStale(dataFolder, process.pid);
   return pid;
 }
 
@@ -195,6 +204,14 @@ async function logSize(logFile: string): Promise<number> {
   if (size < LARGEST_LOG_BYTES) return size;
   await rename(logFile, `${logFile}.1`);
   return 0;
+}
+
+/** The initdb of a server that was killed may still write: it gives up when it misses its files, and cleans up. */
+async function removeUnfinished(parent: string): Promise<void> {
+  for (const name of await readdir(parent)) {
+    if (name.startsWith(UNFINISHED))
+      await rm(join(parent, name), { recursive: true, force: true }).catch(() => {});
+  }
 }
 
 async function syncFolder(folder: string): Promise<void> {

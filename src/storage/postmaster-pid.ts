@@ -1,6 +1,6 @@
 /** Which PostgreSQL a data folder's `postmaster.pid` names, and whether that one really runs. */
 import { execFile } from "node:child_process";
-import { readFile, readlink, stat } from "node:fs/promises";
+import { readFile, readlink, stat, writeFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { promisify } from "node:util";
 
@@ -34,6 +34,17 @@ export async function readPostmasterPid(dataFolder: string): Promise<PostmasterP
     if (isMissing(error)) return undefined;
     throw error;
   }
+}
+
+/**
+ * Makes PostgreSQL take a left pid file for what it is. By the number alone it would refuse to start as long as any process
+ * of the same user has it; the number of its own parent it knows to be reused. The file itself must stay: it names the
+ * shared memory by which PostgreSQL makes sure that no process of its predecessor still writes.
+ */
+export async function markStale(dataFolder: string, parentPid: number): Promise<void> {
+  const file = `${dataFolder}/postmaster.pid`;
+  const lines = (await readFile(file, "utf8")).split("\n");
+  await writeFile(file, [String(parentPid), ...lines.slice(1)].join("\n"));
 }
 
 /**
