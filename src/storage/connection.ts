@@ -12,6 +12,7 @@ import postgres, { type RowList, type Sql } from "postgres";
 import { connectSocket } from "./connection-socket.ts";
 import { DatabaseUnavailable, databaseErrorCode, translateError } from "./database-error.ts";
 import type { DatabaseAddress } from "./database-url.ts";
+import { formatParameter, parsers } from "./wire-values.ts";
 
 export interface ConnectionSettings {
   address: DatabaseAddress;
@@ -30,9 +31,6 @@ const SILENCE_GRACE_MS = 5_000;
 const IDLE_IN_TRANSACTION_MS = 60_000;
 const READ_ONLY = "25006";
 
-/** What PostgreSQL sends of these types is passed on as text: drizzle reads times and JSON itself, and JSON only once. */
-const TEXT_TYPES = [114, 3802, 1082, 1083, 1114, 1115, 1182, 1184, 1185, 1231];
-
 export class Connection {
   readonly openedAtMs: number = performance.now();
   readonly #settings: ConnectionSettings;
@@ -41,6 +39,7 @@ export class Connection {
   #socket: Socket | undefined;
   #lost = false;
   #tail: Promise<unknown> = Promise.resolve();
+  #failRunning: ((error: unknown) => void) | undefined;
 
   private constructor(settings: ConnectionSettings) {
     this.#settings = settings;
@@ -91,17 +90,26 @@ export class Connection {
   async #run(text: string, parameters: unknown[], rows: "objects" | "arrays"): Promise<Rows> {
     if (this.#lost) throw new DatabaseUnavailable("the connection to the database was lost", "not-committed");
     const silence = this.#watchSilence();
+    const prepare = this.#settings.prepare && parameters.length > 0;
+    // Text and null is what postgres.js may be given for any type.
+    const texts = parameters.map(formatParameter) as never[];
+    const query = this.#sql.unsafe(text, texts, { prepare });
     try {
-      const prepare = this.#settings.prepare && parameters.length > 0;
-      // drizzle's parameters are what its columns made for the driver; postgres.js types the list more narrowly.
-      const query = this.#sql.unsafe(text, parameters as never[], { prepare });
-      // postgres.js types a row by its statement, which is only text here.
-      return (await (rows === "arrays" ? query.values() : query)) as unknown as Rows;
+      return await new Promise<Rows>((resolve, reject) => {
+        // postgres.js leaves a query without an answer when the socket closes at certain moments.
+        this.#failRunning = reject;
+        // It types a row by its statement, which is only text here.
+        (rows === "arrays" ? query.values() : query).then(
+          (answer) => resolve(answer as unknown as Rows),
+          reject,
+        );
+      });
     } catch (error) {
       // The server turned into a standby: whoever is its heir answers on a new connection.
       if (databaseErrorCode(error) === READ_ONLY) this.destroy();
       throw translateError(error);
     } finally {
+      this.#failRunning = undefined;
       clearTimeout(silence);
     }
   }
@@ -128,10 +136,12 @@ export class Connection {
       socket: async (options: Parameters<typeof connectSocket>[0]) => {
         if (opened) throw new DatabaseUnavailable("the connection to the database was lost", "not-committed");
         opened = true;
-        this.#socket = await connectSocket(options, connectTimeoutMs);
+        this.#socket = await connectSocket(options, connectTimeoutMs, () => this.#markLost());
         return this.#socket;
       },
-      types: { bigint: postgres.BigInt },
+      // It would ask at every start, and when the connection is lost at that moment, end the process by a rejection
+      // that nobody can catch.
+      fetch_types: false,
       onnotice: () => {},
       onclose: () => this.#markLost(),
       connection: {
@@ -141,18 +151,17 @@ export class Connection {
         statement_timeout: String(statementTimeoutMs),
         idle_in_transaction_session_timeout: String(IDLE_IN_TRANSACTION_MS),
       },
-    } as unknown as postgres.Options<{ bigint: postgres.PostgresType<bigint> }>);
-    for (const type of TEXT_TYPES) {
-      sql.options.parsers[type] = (text: string) => text;
-      sql.options.serializers[type] = (value: unknown) => value;
-    }
-    // Only the extra parser for bigint tells this type from the plain one.
-    return sql as unknown as Sql;
+    } as unknown as postgres.Options<Record<string, never>>);
+    Object.assign(sql.options.parsers, parsers);
+    // Parameters are text already; what is not listed here is sent as it is.
+    for (const type of Object.keys(sql.options.serializers)) delete sql.options.serializers[Number(type)];
+    return sql;
   }
 
   #markLost(): void {
     if (this.#lost) return;
     this.#lost = true;
+    this.#failRunning?.(new DatabaseUnavailable("the connection to the database was lost", "not-committed"));
     for (const hear of this.#onLost) hear();
   }
 }

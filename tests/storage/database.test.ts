@@ -65,6 +65,31 @@ describe("values", () => {
     expect(rows.map(({ body }) => JSON.stringify(body))).toEqual(bodies.map((body) => JSON.stringify(body)));
   });
 
+  test("of every kind travel as parameters, alone and in arrays", async () => {
+    const [row] =
+      await database.sql`SELECT ${true}::boolean AS yes, ${[true, false, null]}::boolean[] AS bools,
+      ${2n ** 62n}::bigint AS big, ${[1n, -1n]}::bigint[] AS bigs, ${0.5}::float8 AS half,
+      ${new Date(0)}::timestamptz AS at, ${[new Date(0)]}::timestamptz[] AS ats,
+      ${new Uint8Array([1])}::bytea AS bytes, ${[Buffer.from([2])]}::bytea[] AS blobs,
+      ${["NULL", 'a"b\\', null]}::text[] AS texts, ${[]}::int[] AS none, ${null}::text AS nothing,
+      ${[{ a: "é" }]}::jsonb[] AS objects`;
+    expect(row).toEqual({
+      yes: true,
+      bools: [true, false, null],
+      big: 2n ** 62n,
+      bigs: [1n, -1n],
+      half: 0.5,
+      at: "1970-01-01 00:00:00+00",
+      ats: ["1970-01-01 00:00:00+00"],
+      bytes: Buffer.from([1]),
+      blobs: [Buffer.from([2])],
+      texts: ["NULL", 'a"b\\', null],
+      none: [],
+      nothing: null,
+      objects: ['{"a": "é"}'],
+    });
+  });
+
   test("arrays are parameters of set-based statements", async () => {
     const rows = await database.db.execute(
       sql`INSERT INTO notes SELECT * FROM unnest(${sql.param(["x", "y"])}::text[], ${sql.param(['{"a":1}', "2"])}::jsonb[]) RETURNING id`,

@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { formatArrayText, parseArrayText } from "../../src/storage/array-text.ts";
 import { parseDatabaseUrl, socketDatabaseUrl, withDatabase } from "../../src/storage/database-url.ts";
 import { explainPostgresFailure } from "../../src/storage/explain-postgres-failure.ts";
 import { parsePostmasterPid } from "../../src/storage/postmaster-pid.ts";
@@ -55,6 +56,36 @@ describe("DATABASE_URL", () => {
         },
       ),
     );
+  });
+});
+
+describe("arrays", () => {
+  test("come back from text as they were, whatever stands in them", () => {
+    // PostgreSQL's arrays are rectangular, and have no empty arrays within.
+    const elements = fc.array(
+      fc.oneof(fc.string({ unit: "binary" }), fc.constantFrom("NULL", '"', "\\", ",", "{}")),
+      { minLength: 1 },
+    );
+    fc.assert(
+      fc.property(fc.oneof(elements, fc.array(elements, { minLength: 1 }), fc.constant([])), (values) => {
+        expect(parseArrayText(formatArrayText(values, String), String)).toEqual(values);
+      }),
+    );
+  });
+
+  test("of PostgreSQL's own spelling are read", () => {
+    expect(parseArrayText('{a,"b c",NULL,"NULL","x\\"y"}', String)).toEqual([
+      "a",
+      "b c",
+      null,
+      "NULL",
+      'x"y',
+    ]);
+    expect(parseArrayText("[0:1]={{1,2},{3,4}}", Number)).toEqual([
+      [1, 2],
+      [3, 4],
+    ]);
+    expect(parseArrayText("{}", Number)).toEqual([]);
   });
 });
 
