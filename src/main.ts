@@ -40,28 +40,31 @@ export async function serve(flags: FlagValues): Promise<void> {
 /** Brings the database's schema up to date. */
 export async function migrate(flags: FlagValues): Promise<void> {
   const config = readConfig(process.env, flags);
-  await withDatabase(config, createLogger(config.logLevel), async () => {});
+  await withDatabase(config, createLogger(config.logLevel), async () => {}, { besideServer: true });
 }
 
 /** Mints a new operator token for the server on this machine and writes it to the data folder. */
 export async function recoverOperatorToken(flags: FlagValues): Promise<{ path: string }> {
   const config = readConfig(process.env, flags);
-  return await withDatabase(config, createLogger(config.logLevel), async (database) => {
+  const run = async (database: Database) => {
     const project = await ensureProject(database.db, newUuid(), DEFAULT_PROJECT);
     return { path: await recover(database.db, project.id, resolve(config.dataDir)) };
-  });
+  };
+  return await withDatabase(config, createLogger(config.logLevel), run, { besideServer: true });
 }
 
-/** Starts PostgreSQL where it is embedded, migrates, runs, and stops what it started. */
+/** Starts PostgreSQL where it is embedded and does not run already, migrates, runs, and stops what it started. */
 async function withDatabase<T>(
   config: Config,
   logger: Logger,
   run: (database: Database) => Promise<T>,
+  { besideServer = false }: { besideServer?: boolean } = {},
 ): Promise<T> {
   const postgres = createPostgres({
     databaseUrl: config.databaseUrl,
     dataDir: resolve(config.dataDir),
     logger,
+    besideServer,
   });
   await postgres.start();
   try {

@@ -30,8 +30,8 @@ const READY_WITHIN_MS = 10 * 60_000;
 /** Makes the data folder, unless there is one. It gets its name when it is complete, so that a half-made one never counts. */
 export async function initializeData(program: PostgresProgram): Promise<void> {
   const { parent, dataFolder, user } = program.location;
-  if (await exists(join(dataFolder, "PG_VERSION"))) return;
   await removeUnfinished(parent);
+  if (await exists(join(dataFolder, "PG_VERSION"))) return;
   const unfinished = await mkdtemp(join(parent, UNFINISHED));
   if (user !== undefined) await chown(unfinished, user.uid, user.gid);
   const logged = await logSize(program.logFile);
@@ -206,7 +206,7 @@ async function logSize(logFile: string): Promise<number> {
   return 0;
 }
 
-/** The initdb of a server that was killed may still write: it gives up when it misses its files, and cleans up. */
+/** The initdb of a server that was killed may still be writing; what cannot be removed now is left to the next start. */
 async function removeUnfinished(parent: string): Promise<void> {
   for (const name of await readdir(parent)) {
     if (name.startsWith(UNFINISHED))

@@ -141,8 +141,17 @@ test("a first start that was cut short begins anew", async () => {
   });
   await first.hears("SIGKILL");
   expect(existsSync(join(dataDir, "postgres"))).toBe(false);
-  expect(await ask(await startServer(dataDir).serves, "SELECT 1 AS n")).toEqual([{ n: 1 }]);
-  expect(unfinished(dataDir)).toEqual([]);
+  const second = startServer(dataDir);
+  expect(await ask(await second.serves, "SELECT 1 AS n")).toEqual([{ n: 1 }]);
+  await second.hears("SIGTERM");
+  // The program that was making it went on for a while by itself.
+  const cleaned = async () => {
+    const later = startServer(dataDir);
+    await later.serves;
+    await later.hears("SIGTERM");
+    return unfinished(dataDir).length === 0;
+  };
+  await waitFor(cleaned, { timeoutMs: 20_000, what: "the removal of the half-made folder" });
 });
 
 test("a setting that PostgreSQL refuses fails the start, in its own words, and leaves nothing behind", async () => {

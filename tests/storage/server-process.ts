@@ -106,7 +106,9 @@ export async function ask(url: string, statement: string): Promise<unknown[]> {
 
 /** A server that a test killed leaves its PostgreSQL behind. */
 async function endPostgres(dataDir: string): Promise<void> {
-  const pid = await postmasterPid(dataDir).catch(() => 0);
+  const lines = await readFile(join(dataDir, "postgres", "postmaster.pid"), "utf8").catch(() => "");
+  const [pid, socketFolder] = [Number(lines.split("\n")[0]), lines.split("\n")[4] ?? ""];
+  if (socketFolder !== "") await rm(socketFolder, { recursive: true, force: true });
   if (pid <= 0 || !isRunning(pid)) return;
   process.kill(pid, "SIGQUIT");
   await waitFor(() => !isRunning(pid), { what: "the end of a PostgreSQL that was left over" });
