@@ -1,8 +1,13 @@
 /** What becomes of callers when PostgreSQL, or a connection to it, goes away under them. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { connect, createServer, type Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { sql } from "drizzle-orm";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from "vitest";
 import { type Database, inTransaction, openDatabase } from "../../src/storage/database.ts";
 import { DatabaseUnavailable, isTransient } from "../../src/storage/database-error.ts";
+import { parseDatabaseUrl, socketDatabaseUrl } from "../../src/storage/database-url.ts";
 import { createTestDatabase, type TestDatabase } from "../helpers/test-database.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 import { createDataDir, postmasterPid, startServer } from "./server-process.ts";
@@ -192,6 +197,31 @@ test("a PostgreSQL that is killed and started again under load is found again by
   done = true;
   await Promise.all(workers);
   expect(failures.filter((error) => !(error instanceof DatabaseUnavailable))).toEqual([]);
+});
+
+test("a database that falls silent is given up, and asked again on another connection", async () => {
+  // A way to the database on which words can get lost, as on a network that drops packets.
+  const { host = "", port = 5432 } = parseDatabaseUrl(inject("postgresUrl"));
+  const folder = await mkdtemp(join(tmpdir(), "drover-proxy-"));
+  const sockets: Socket[] = [];
+  const proxy = createServer((near) => {
+    const far = connect({ path: `${host}/.s.PGSQL.${port}` });
+    near.pipe(far).pipe(near);
+    for (const socket of [near, far]) sockets.push(socket.on("error", () => {}));
+  });
+  await new Promise<void>((listening) => proxy.listen(`${folder}/.s.PGSQL.5432`, listening));
+  const url = socketDatabaseUrl({ folder, port: 5432, user: "drover", database: "postgres" });
+  const own = openDatabase({ url, applicationName: "silent", statementTimeoutMs: 100 });
+  onTestFinished(async () => {
+    await own.close();
+    for (const socket of sockets) socket.destroy();
+    proxy.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+  expect(await own.sql`SELECT 1 AS n`).toEqual([{ n: 1 }]);
+  for (const socket of sockets.splice(0)) socket.unpipe().pause();
+  await expect(own.sql`SELECT 2 AS n`).rejects.toThrow(DatabaseUnavailable);
+  expect(await own.sql`SELECT 3 AS n`).toEqual([{ n: 3 }]);
 });
 
 test("a database that is not there is told in time", async () => {
