@@ -26,8 +26,8 @@ type LogLevel = (typeof logLevels)[number];
 
 /** A setting that stops the start; the message names it and says what it must be. */
 export class SettingError extends Error {
-  constructor(problems: string[]) {
-    super(problems.join("\n"));
+  constructor(problems: string[], cause?: unknown) {
+    super(problems.join("\n"), { cause });
     this.name = "SettingError";
   }
 }

@@ -8,7 +8,7 @@ import { TokenService } from "../gen/drover/v1/token_service_pb.js";
 import { findAgentId } from "./agents/agent-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
-import type { Config } from "./config.ts";
+import { type Config, SettingError } from "./config.ts";
 import { type BoundAddress, type Door, type ServedService, serve } from "./doors/door.ts";
 import { createGrpcDoor } from "./doors/grpc-door.ts";
 import { createHealthService, HealthState } from "./doors/health.ts";
@@ -97,8 +97,8 @@ function assemble(parts: {
     async start() {
       for (const service of background) await service.start();
       for (const name of ["", ...services.map(({ service }) => service.typeName)]) health.set(name, true);
-      await web.start();
-      await grpc.start();
+      await listening("DROVER_HTTP_ADDR", web);
+      await listening("DROVER_GRPC_ADDR", grpc);
     },
     async stop() {
       health.stopServing();
@@ -107,6 +107,27 @@ function assemble(parts: {
     },
   };
 }
+
+/** Starts a door; where its address cannot be had, the sentence names the setting that chose it. */
+async function listening(setting: string, door: Door): Promise<void> {
+  try {
+    await door.start();
+  } catch (error) {
+    const text = error instanceof Error ? error.message : String(error);
+    const reason = addressProblems.find(([code]) => text.includes(code))?.[1];
+    if (reason === undefined) throw error;
+    throw new SettingError([`${setting} names an address that ${reason}.`], error);
+  }
+}
+
+/** grpc-js tells the system's code in its words alone. */
+const addressProblems = [
+  ["EADDRINUSE", "another program uses: stop that program, or choose another port"],
+  ["EADDRNOTAVAIL", "this machine does not have"],
+  ["EACCES", "this user may not use: ports below 1024 need a privilege"],
+  ["ENOTFOUND", "no name service knows"],
+  ["EAI_AGAIN", "no name service knows"],
+] as const;
 
 function createServices(database: Database, config: Config, logger: Logger): ServedService[] {
   const { db } = database;

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -55,6 +55,8 @@ describe("the README's five minutes", () => {
   beforeAll(async () => {
     // A folder as the reader has it: the checkout's files, and a data folder of its own.
     folder = await mkdtemp(join(tmpdir(), "drover-readme-"));
+    // Otherwise a server of root keeps its database elsewhere, where nobody would remove it.
+    await chmod(folder, 0o755);
     for (const name of ["node_modules", "gen", "bin", "src", "package.json"]) {
       await symlink(join(root, name), join(folder, name));
     }
