@@ -1,0 +1,88 @@
+import { setTimeout as pause } from "node:timers/promises";
+import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import { eventually } from "../helpers/eventually.ts";
+import { DOORS, type EnrolledAgent, enrollAgents, type Fleet } from "./fleet.ts";
+import type { Stage } from "./stage.ts";
+
+const BOOT_ID = "boot-1";
+
+/** What one agent sent and what was acknowledged of it, by sequence; 0 stands for none. */
+export interface AgentRecord {
+  agent: EnrolledAgent;
+  sent: number;
+  acknowledged: number;
+  /** Messages of the errors in acknowledged heartbeats. */
+  errors: string[];
+}
+
+/**
+ * Lets agents beat through all doors until `enough` heartbeats were acknowledged, kills the server in the middle of
+ * it, and starts another one on the same database.
+ */
+export async function killUnderLoad(stage: Stage, agentCount: number, enough: number): Promise<AgentRecord[]> {
+  const agents = await enrollAgents(stage.fleet, stage.operator, agentCount);
+  const records = agents.map((agent): AgentRecord => ({ agent, sent: 0, acknowledged: 0, errors: [] }));
+  const loads = records.map((record, index) => beatUntilLost(stage.fleet, record, index));
+  const total = () => records.reduce((sum, { acknowledged }) => sum + acknowledged, 0);
+  await eventually(`${enough} acknowledged heartbeats`, () => total() >= enough);
+  await stage.server.kill();
+  await Promise.all(loads);
+  await stage.restart();
+  return records;
+}
+
+async function beatUntilLost(fleet: Fleet, record: AgentRecord, index: number): Promise<void> {
+  const door = DOORS[index % DOORS.length] ?? "grpc";
+  const api = fleet.agent(record.agent.token, door);
+  for (;;) {
+    record.sent += 1;
+    const sequence = record.sent;
+    const message = sequence % 5 === 0 ? `trouble of ${record.agent.name} at ${sequence}` : undefined;
+    try {
+      await api.heartbeat({
+        status: sequence % 3 === 0 ? AgentStatus.BUSY : AgentStatus.ONLINE,
+        gauges: { sequence },
+        session: { bootId: BOOT_ID, sequence: BigInt(sequence) },
+        ...(message !== undefined && { error: { severity: Severity.WARNING, message } }),
+      });
+    } catch {
+      return;
+    }
+    record.acknowledged = sequence;
+    if (message !== undefined) record.errors.push(message);
+    // A turn for the others: without it one door could starve the rest of this process.
+    await pause(0);
+  }
+}
+
+/** What of the acknowledged heartbeats is missing in the database. */
+export async function lostHeartbeats(stage: Stage, records: AgentRecord[]): Promise<string[]> {
+  const problems: string[] = [];
+  for (const { agent, sent, acknowledged, errors } of records) {
+    const [state] = await stage.sql<{ sequence: string; gauge: number | null }[]>`
+      SELECT sequence::text, (gauges ->> 'sequence')::float AS gauge
+      FROM agent_states JOIN agents ON id = agent_id WHERE agent_id = ${agent.uuid}`;
+    const stored = Number(state?.sequence ?? -1);
+    if (stored < acknowledged) problems.push(`${agent.name}: ${acknowledged} acknowledged, ${stored} stored`);
+    if (stored > sent) problems.push(`${agent.name}: ${stored} stored, ${sent} sent`);
+    if (state?.gauge !== stored) problems.push(`${agent.name}: ${stored} stored, but the gauges of ${state?.gauge}`);
+    const rows = await stage.sql<{ message: string }[]>`
+      SELECT message FROM error_reports WHERE agent_id = ${agent.uuid}`;
+    const found = new Set(rows.map((row) => row.message));
+    for (const message of errors) if (!found.has(message)) problems.push(`lost: ${message}`);
+  }
+  return problems;
+}
+
+/** Sends the newest acknowledged heartbeat of each agent once more; every answer must call it a duplicate. */
+export async function notTakenAsDuplicate(stage: Stage, records: AgentRecord[]): Promise<string[]> {
+  const answers = await Promise.all(
+    records.map(async ({ agent, acknowledged }) => {
+      const session = { bootId: BOOT_ID, sequence: BigInt(acknowledged) };
+      const answer = await stage.fleet.agent(agent.token).heartbeat({ status: AgentStatus.ONLINE, session });
+      return { name: agent.name, acknowledged, duplicate: answer.duplicate };
+    }),
+  );
+  return answers.filter(({ duplicate }) => !duplicate).map(({ name, acknowledged }) => `${name} at ${acknowledged}`);
+}

@@ -1,0 +1,151 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import type { HeartbeatRequestSchema } from "../../gen/drover/v1/agent_service_pb.js";
+import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import { eventually } from "../helpers/eventually.ts";
+import { backendGone, holdLock, type StopPoint, stopAtChange } from "../helpers/stop-point.ts";
+import { enrollAgent, type EnrolledAgent } from "./fleet.ts";
+import type { Stage } from "./stage.ts";
+
+/** A place in a fatal heartbeat where its server dies. */
+export interface Moment {
+  name: string;
+  /** Makes the agent's next fatal heartbeat stand still there. */
+  stop(databaseUrl: string, agent: EnrolledAgent): Promise<StopPoint>;
+  /** What must be left of it when the server was killed there. */
+  leaves: "nothing" | "all of it";
+  /** Ends the database's side of it as well, while it still stands still. */
+  backendDies?: true;
+  /** Lets the database finish before the server is killed, which is frozen meanwhile. */
+  databaseFinishes?: true;
+}
+
+const ofAgent = ({ uuid }: EnrolledAgent) => `NEW.agent_id = '${uuid}'`;
+const auditOf = ({ uuid }: EnrolledAgent) => `NEW.subject = 'agent_${uuid}'`;
+
+export const moments = [
+  {
+    name: "before it has the agent's lock",
+    stop: (url, { uuid }) => holdLock(url, `SELECT 1 FROM agent_states WHERE agent_id = '${uuid}' FOR UPDATE`),
+    leaves: "nothing",
+  },
+  {
+    name: "after the lock",
+    stop: (url) => holdLock(url, "LOCK TABLE agent_sessions IN ACCESS EXCLUSIVE MODE"),
+    leaves: "nothing",
+  },
+  {
+    name: "before the error is inserted",
+    stop: (url, agent) => stopAtChange(url, "error_reports", "before insert", ofAgent(agent)),
+    leaves: "nothing",
+  },
+  {
+    name: "after the error is inserted",
+    stop: (url, agent) => stopAtChange(url, "error_reports", "after insert", ofAgent(agent)),
+    leaves: "nothing",
+  },
+  {
+    name: "at the update of the agent's state",
+    stop: (url, agent) => stopAtChange(url, "agent_states", "before update", ofAgent(agent)),
+    leaves: "nothing",
+  },
+  {
+    name: "at the audit entry",
+    stop: (url, agent) => stopAtChange(url, "audit_entries", "before insert", auditOf(agent)),
+    leaves: "nothing",
+  },
+  {
+    name: "at the record of its effect",
+    stop: (url, agent) => stopAtChange(url, "heartbeat_effects", "before insert", ofAgent(agent)),
+    leaves: "nothing",
+  },
+  {
+    name: "after the record of its effect",
+    stop: (url, agent) => stopAtChange(url, "heartbeat_effects", "after insert", ofAgent(agent)),
+    leaves: "nothing",
+  },
+  {
+    name: "in COMMIT, which the database still takes back",
+    stop: (url, agent) => stopAtChange(url, "agent_states", "in commit after update", ofAgent(agent)),
+    leaves: "nothing",
+    backendDies: true,
+  },
+  {
+    name: "in COMMIT, which the database then finishes",
+    stop: (url, agent) => stopAtChange(url, "agent_states", "in commit after update", ofAgent(agent)),
+    leaves: "all of it",
+  },
+  {
+    name: "after COMMIT, before the reply",
+    stop: (url, agent) => stopAtChange(url, "agent_states", "in commit after update", ofAgent(agent)),
+    leaves: "all of it",
+    databaseFinishes: true,
+  },
+] satisfies Moment[];
+
+/** What the database holds of an agent that can only come from a fatal heartbeat. */
+export interface Traces {
+  errors: number;
+  status: string;
+  auditEntries: number;
+  effects: number;
+  sequence: number;
+}
+
+export const nothing = { errors: 0, status: "online", auditEntries: 0, effects: 0, sequence: 1 } satisfies Traces;
+export const allOfIt = { errors: 1, status: "error", auditEntries: 1, effects: 1, sequence: 2 } satisfies Traces;
+
+export const fatalBeat = {
+  status: AgentStatus.BUSY,
+  error: { severity: Severity.FATAL, message: "driver lost", context: { device: 0 } },
+  session: { bootId: "boot-1", sequence: 2n },
+} satisfies MessageInitShape<typeof HeartbeatRequestSchema>;
+
+/** An agent that is online and whose next heartbeat may be `fatalBeat`. */
+export async function onlineAgent(stage: Stage): Promise<EnrolledAgent> {
+  const agent = await enrollAgent(stage.fleet, stage.operator);
+  await stage.fleet.agent(agent.token).heartbeat({
+    status: AgentStatus.ONLINE,
+    session: { bootId: "boot-1", sequence: 1n },
+  });
+  return agent;
+}
+
+/** Kills the server at a moment of the agent's fatal heartbeat; resolves to what is left when the database is quiet. */
+export async function killAt(stage: Stage, agent: EnrolledAgent, moment: Moment): Promise<Traces> {
+  const point = await moment.stop(stage.databaseUrl, agent);
+  const answer = stage.fleet
+    .agent(agent.token, "grpc")
+    .heartbeat(fatalBeat)
+    .then(
+      () => "acknowledged" as const,
+      () => "lost" as const,
+    );
+  const backend = await point.reached();
+  if (moment.databaseFinishes) {
+    stage.server.signal("SIGSTOP");
+    await point.release();
+    await eventually("the commit", async () => (await tracesOf(stage, agent)).status === "error");
+    await stage.server.kill();
+  } else {
+    await stage.server.kill();
+    if (moment.backendDies) await stage.sql`SELECT pg_terminate_backend(${backend})`;
+    await point.release();
+  }
+  await backendGone(stage.sql, backend);
+  if ((await answer) === "acknowledged") throw new Error("a heartbeat was acknowledged by a server that was killed");
+  return await tracesOf(stage, agent);
+}
+
+export async function tracesOf({ sql }: Pick<Stage, "sql">, { uuid }: EnrolledAgent): Promise<Traces> {
+  const [row] = await sql<Traces[]>`
+    SELECT
+      (SELECT count(*)::int FROM error_reports WHERE agent_id = ${uuid}) AS errors,
+      status,
+      (SELECT count(*)::int FROM audit_entries WHERE subject = ${`agent_${uuid}`} AND to_value = 'error') AS "auditEntries",
+      (SELECT count(*)::int FROM heartbeat_effects WHERE agent_id = ${uuid} AND sequence = 2) AS effects,
+      sequence::int
+    FROM agent_states WHERE agent_id = ${uuid}`;
+  if (row === undefined) throw new Error("the agent is gone");
+  return row;
+}
