@@ -22,6 +22,8 @@ import { type HeartbeatListener, HeartbeatService } from "./heartbeat/heartbeat-
 import { forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
 import { noHeldTasks } from "./heartbeat/held-tasks.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
+import type { Caller } from "./identity/caller.ts";
+import { confirmCaller } from "./identity/confirm-caller.ts";
 import type { Logger } from "./observability/logger.ts";
 import { createProjectRpc } from "./projects/project-rpc.ts";
 import { findProjectByName } from "./projects/project-store.ts";
@@ -134,7 +136,7 @@ function createServices(database: Database, config: Config, logger: Logger): Ser
   const listener = createHeartbeatListener(logger);
   const heartbeats = new HeartbeatService(db, noHeldTasks, listener, config.agentTokenTtlMs);
   const revoked = (tokenIds: string[]) => {
-    for (const id of tokenIds) logger.info({ token: formatId("token", id) }, "token revoked");
+    for (const id of tokenIds) logger.info({ tokenId: formatId("token", id) }, "token revoked");
   };
   const resolveSubject = async (projectId: string, nameOrId: string) => {
     const agentId = await findAgentId(db, projectId, nameOrId);
@@ -163,6 +165,7 @@ function createInterceptors(database: Database, lastUsed: LastUsedRecorder, logg
     authenticate: (authorization: string | null, mayRenew: boolean) =>
       authenticate(db, authorization, mayRenew),
     findProject: (name: string) => findProjectByName(db, name),
+    confirm: (caller: Caller) => confirmCaller(db, caller),
     used: (tokenId: string) => lastUsed.used(tokenId),
   };
   return [

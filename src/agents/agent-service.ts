@@ -1,10 +1,10 @@
 import { appendAudit } from "../audit/audit-log.ts";
 import type { EnrollmentCaller } from "../identity/caller.ts";
+import { unauthenticated } from "../identity/unauthenticated.ts";
 import { invalidField, Refusal } from "../runtime/refusal.ts";
 import { formatId, newUuid, parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import type { JsonObject, Labels } from "../storage/schema.ts";
-import { unauthenticated } from "../tokens/authenticate.ts";
 import { countEnrollment, createToken, keepOnly, lockEnrollmentToken } from "../tokens/token-service.ts";
 import {
   type AgentProfile,

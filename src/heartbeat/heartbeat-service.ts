@@ -4,6 +4,7 @@ import type { AgentProfile, LockedState } from "../agents/agent-store.ts";
 import { type AuditChange, appendAudit } from "../audit/audit-log.ts";
 import { type ReportedError, storeError } from "../error-reports/error-report-service.ts";
 import type { AgentCaller } from "../identity/caller.ts";
+import { confirmCaller } from "../identity/confirm-caller.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
@@ -84,6 +85,7 @@ export class HeartbeatService {
     const answer = await this.#inAgentTransaction(caller, async (tx) => {
       const taken = await this.#take(tx, caller, heartbeat);
       const renewed = renewalDue ? await renewToken(tx, caller, this.#agentTokenTtlMs) : undefined;
+      await confirmCaller(tx, caller);
       return { ...taken, renewedToken: renewed?.text };
     });
     // After the commit, never before: who hears of a transition can rely on it.

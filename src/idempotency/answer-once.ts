@@ -9,6 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import { and, eq, sql } from "drizzle-orm";
 import type { Caller } from "../identity/caller.ts";
+import { confirmCaller } from "../identity/confirm-caller.ts";
 import { invalidField } from "../runtime/refusal.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import { answeredRequests } from "../storage/schema.ts";
@@ -41,23 +42,31 @@ export async function answerOnce<In extends DescMessage, Out extends DescMessage
   db: Db,
   call: OnceCall<In, Out>,
 ): Promise<MessageInitShape<Out>> {
-  if (call.request.requestId === "") return await inTransaction(db, call.run);
   return await inTransaction(db, async (tx) => {
-    const requestHash = hashRequest(call);
-    if (await claimRequestId(tx, call, requestHash)) {
-      const answer = create(call.output, await call.run(tx));
-      await remember(
-        tx,
-        call,
-        call.secret === undefined ? answer : create(call.output, call.secret.hide(answer)),
-      );
-      // A message is one of its own initial shapes; the generic parameter hides that.
-      return answer as MessageInitShape<Out>;
-    }
-    const remembered = await recall(tx, call, requestHash);
-    if (call.secret !== undefined) return await call.secret.renew(tx, remembered);
-    return remembered as MessageInitShape<Out>;
+    const answer = call.request.requestId === "" ? await call.run(tx) : await runOrRecall(tx, call);
+    await confirmCaller(tx, call.caller);
+    return answer;
   });
+}
+
+async function runOrRecall<In extends DescMessage, Out extends DescMessage>(
+  tx: Tx,
+  call: OnceCall<In, Out>,
+): Promise<MessageInitShape<Out>> {
+  const requestHash = hashRequest(call);
+  if (await claimRequestId(tx, call, requestHash)) {
+    const answer = create(call.output, await call.run(tx));
+    await remember(
+      tx,
+      call,
+      call.secret === undefined ? answer : create(call.output, call.secret.hide(answer)),
+    );
+    // A message is one of its own initial shapes; the generic parameter hides that.
+    return answer as MessageInitShape<Out>;
+  }
+  const remembered = await recall(tx, call, requestHash);
+  if (call.secret !== undefined) return await call.secret.renew(tx, remembered);
+  return remembered as MessageInitShape<Out>;
 }
 
 function hashRequest<In extends DescMessage, Out extends DescMessage>(call: OnceCall<In, Out>): Buffer {

@@ -10,6 +10,8 @@ interface TokenHolder {
   tokenId: string;
   /** How the audit log names the caller: `agent:NAME` or `token:ID`. */
   actor: string;
+  /** When its token was looked up, in ms of this process's monotonic clock. */
+  authenticatedAtMs: number;
 }
 
 /** Who calls: always what the token says, never what a path or a body names. */

@@ -14,6 +14,8 @@ export interface AccessControl {
   /** Who the authorization header speaks for; refuses with UNAUTHENTICATED. */
   authenticate(authorization: string | null, mayRenew: boolean): Promise<Authentication>;
   findProject(name: string): Promise<{ id: string; name: string } | undefined>;
+  /** Refuses a caller whose token was revoked while the call was served. */
+  confirm(caller: Caller): Promise<void>;
   /** A token was accepted. */
   used(tokenId: string): void;
 }
@@ -36,7 +38,10 @@ export function createAccessInterceptor(access: AccessControl, limiter: GuessLim
     access.used(authentication.tokenId);
     request.contextValues.set(callerKey, caller);
     request.contextValues.set(renewalDueKey, authentication.renewalDue);
-    return await next(request);
+    const response = await next(request);
+    // What changes anything asks this in its transaction, where a refusal still undoes the change.
+    if (policy.audit === "reads") await access.confirm(caller);
+    return response;
   };
 }
 

@@ -1,7 +1,7 @@
 import { type ContextKey, createContextKey } from "@connectrpc/connect";
 import { appendAudit } from "../audit/audit-log.ts";
 import type { Caller, Role } from "../identity/caller.ts";
-import { Refusal } from "../runtime/refusal.ts";
+import { unauthenticated } from "../identity/unauthenticated.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import { type Db, inTransaction } from "../storage/database.ts";
 import { parseBearer } from "./bearer.ts";
@@ -22,13 +22,6 @@ export const renewalDueKey: ContextKey<boolean> = createContextKey<boolean>(fals
   description: "the token is to be renewed",
 });
 
-/** One text for every way in which a token can be no good, so that a guess learns nothing. */
-export function unauthenticated(): Refusal {
-  return new Refusal("unauthenticated", "a valid token is needed", {
-    headers: { "www-authenticate": 'Bearer realm="drover"' },
-  });
-}
-
 /**
  * Who an authorization header speaks for. A token that is malformed or mistyped is refused by its checksum, without a
  * query. `mayRenew` is for the one method that an expired agent token may still call.
@@ -41,6 +34,7 @@ export async function authenticate(
   const bearer = parseBearer(header);
   const token = bearer === undefined ? undefined : parseToken(bearer);
   if (token === undefined || token.kind === "malformed") throw unauthenticated();
+  const authenticatedAtMs = performance.now();
   const record = await findToken(db, token.id);
   // Compared also where there is no such token: time must not tell which ids exist.
   const matches = secretMatches(token.secret, record?.secretHash);
@@ -49,7 +43,7 @@ export async function authenticate(
   }
   if (record.activatedAt === null) await useRenewal(db, record);
   return {
-    caller: callerFrom(record),
+    caller: callerFrom(record, authenticatedAtMs),
     tokenId: record.id,
     renewalDue: record.role === "agent" && record.renewalDue,
   };
@@ -67,7 +61,7 @@ async function useRenewal(db: Db, record: TokenRecord): Promise<void> {
   if (agentId === null) throw new Error("only an agent's token can be a renewal");
   const actor = actorOf(record);
   const activated = await inTransaction(db, async (tx) => {
-    if (!(await activate(tx, record.id))) return false;
+    if (!(await activate(tx, record.id, record.secretHash))) return false;
     await keepOnly(tx, record.projectId, agentId, record.id, actor);
     const subject = formatId("token", record.id);
     await appendAudit(tx, [{ projectId: record.projectId, actor, action: "token.activated", subject }]);
@@ -75,19 +69,22 @@ async function useRenewal(db: Db, record: TokenRecord): Promise<void> {
   });
   if (activated) return;
   const now = await findToken(db, record.id);
-  if (now === undefined || now.activatedAt === null || !isInForce(now, false)) throw unauthenticated();
+  const same = now?.secretHash.equals(record.secretHash) ?? false;
+  if (now === undefined || !same || now.activatedAt === null || !isInForce(now, false))
+    throw unauthenticated();
 }
 
 function actorOf(record: TokenRecord): string {
   return record.agentName === null ? `token:${formatId("token", record.id)}` : `agent:${record.agentName}`;
 }
 
-function callerFrom(record: TokenRecord): Caller {
+function callerFrom(record: TokenRecord, authenticatedAtMs: number): Caller {
   const holder = {
     projectId: record.projectId,
     project: record.project,
     tokenId: record.id,
     actor: actorOf(record),
+    authenticatedAtMs,
   };
   const role: Role = record.role;
   switch (role) {

@@ -171,13 +171,22 @@ export async function replaceSecret(tx: Tx, id: string, secretHash: Buffer): Pro
   await tx.update(tokens).set({ secretHash }).where(eq(tokens.id, id));
 }
 
-/** Marks a renewal as used. False where another call did it first, or where it was revoked or retired meanwhile. */
-export async function activate(tx: Tx, id: string): Promise<boolean> {
+/**
+ * Marks a renewal as used. False where another call did it first, or where it was revoked, retired or minted anew
+ * meanwhile: the old token must not end for a renewal whose secret is worth nothing any more.
+ */
+export async function activate(tx: Tx, id: string, secretHash: Buffer): Promise<boolean> {
   const rows = await tx
     .update(tokens)
     .set({ activatedAt: sql`clock_timestamp()` })
     .where(
-      and(eq(tokens.id, id), isNull(tokens.activatedAt), isNull(tokens.revokedAt), isNull(tokens.retiredAt)),
+      and(
+        eq(tokens.id, id),
+        eq(tokens.secretHash, secretHash),
+        isNull(tokens.activatedAt),
+        isNull(tokens.revokedAt),
+        isNull(tokens.retiredAt),
+      ),
     )
     .returning({ id: tokens.id });
   return rows.length > 0;

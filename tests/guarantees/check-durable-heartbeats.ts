@@ -1,7 +1,7 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
-import { eventually } from "../helpers/eventually.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 import { DOORS, type EnrolledAgent, enrollAgents, type Fleet } from "./fleet.ts";
 import type { Stage } from "./stage.ts";
 
@@ -20,12 +20,16 @@ export interface AgentRecord {
  * Lets agents beat through all doors until `enough` heartbeats were acknowledged, kills the server in the middle of
  * it, and starts another one on the same database.
  */
-export async function killUnderLoad(stage: Stage, agentCount: number, enough: number): Promise<AgentRecord[]> {
+export async function killUnderLoad(
+  stage: Stage,
+  agentCount: number,
+  enough: number,
+): Promise<AgentRecord[]> {
   const agents = await enrollAgents(stage.fleet, stage.operator, agentCount);
   const records = agents.map((agent): AgentRecord => ({ agent, sent: 0, acknowledged: 0, errors: [] }));
   const loads = records.map((record, index) => beatUntilLost(stage.fleet, record, index));
   const total = () => records.reduce((sum, { acknowledged }) => sum + acknowledged, 0);
-  await eventually(`${enough} acknowledged heartbeats`, () => total() >= enough);
+  await waitFor(() => total() >= enough, { what: `${enough} acknowledged heartbeats`, timeoutMs: 25_000 });
   await stage.server.kill();
   await Promise.all(loads);
   await stage.restart();
@@ -66,7 +70,8 @@ export async function lostHeartbeats(stage: Stage, records: AgentRecord[]): Prom
     const stored = Number(state?.sequence ?? -1);
     if (stored < acknowledged) problems.push(`${agent.name}: ${acknowledged} acknowledged, ${stored} stored`);
     if (stored > sent) problems.push(`${agent.name}: ${stored} stored, ${sent} sent`);
-    if (state?.gauge !== stored) problems.push(`${agent.name}: ${stored} stored, but the gauges of ${state?.gauge}`);
+    if (state?.gauge !== stored)
+      problems.push(`${agent.name}: ${stored} stored, but the gauges of ${state?.gauge}`);
     const rows = await stage.sql<{ message: string }[]>`
       SELECT message FROM error_reports WHERE agent_id = ${agent.uuid}`;
     const found = new Set(rows.map((row) => row.message));
@@ -84,5 +89,7 @@ export async function notTakenAsDuplicate(stage: Stage, records: AgentRecord[]):
       return { name: agent.name, acknowledged, duplicate: answer.duplicate };
     }),
   );
-  return answers.filter(({ duplicate }) => !duplicate).map(({ name, acknowledged }) => `${name} at ${acknowledged}`);
+  return answers
+    .filter(({ duplicate }) => !duplicate)
+    .map(({ name, acknowledged }) => `${name} at ${acknowledged}`);
 }

@@ -2,9 +2,9 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import type { HeartbeatRequestSchema } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
-import { eventually } from "../helpers/eventually.ts";
 import { backendGone, holdLock, type StopPoint, stopAtChange } from "../helpers/stop-point.ts";
-import { enrollAgent, type EnrolledAgent } from "./fleet.ts";
+import { waitFor } from "../helpers/wait-for.ts";
+import { type EnrolledAgent, enrollAgent } from "./fleet.ts";
 import type { Stage } from "./stage.ts";
 
 /** A place in a fatal heartbeat where its server dies. */
@@ -26,7 +26,8 @@ const auditOf = ({ uuid }: EnrolledAgent) => `NEW.subject = 'agent_${uuid}'`;
 export const moments = [
   {
     name: "before it has the agent's lock",
-    stop: (url, { uuid }) => holdLock(url, `SELECT 1 FROM agent_states WHERE agent_id = '${uuid}' FOR UPDATE`),
+    stop: (url, { uuid }) =>
+      holdLock(url, `SELECT 1 FROM agent_states WHERE agent_id = '${uuid}' FOR UPDATE`),
     leaves: "nothing",
   },
   {
@@ -92,8 +93,20 @@ export interface Traces {
   sequence: number;
 }
 
-export const nothing = { errors: 0, status: "online", auditEntries: 0, effects: 0, sequence: 1 } satisfies Traces;
-export const allOfIt = { errors: 1, status: "error", auditEntries: 1, effects: 1, sequence: 2 } satisfies Traces;
+export const nothing = {
+  errors: 0,
+  status: "online",
+  auditEntries: 0,
+  effects: 0,
+  sequence: 1,
+} satisfies Traces;
+export const allOfIt = {
+  errors: 1,
+  status: "error",
+  auditEntries: 1,
+  effects: 1,
+  sequence: 2,
+} satisfies Traces;
 
 export const fatalBeat = {
   status: AgentStatus.BUSY,
@@ -125,7 +138,7 @@ export async function killAt(stage: Stage, agent: EnrolledAgent, moment: Moment)
   if (moment.databaseFinishes) {
     stage.server.signal("SIGSTOP");
     await point.release();
-    await eventually("the commit", async () => (await tracesOf(stage, agent)).status === "error");
+    await waitFor(async () => (await tracesOf(stage, agent)).status === "error", { what: "the commit" });
     await stage.server.kill();
   } else {
     await stage.server.kill();
@@ -133,7 +146,8 @@ export async function killAt(stage: Stage, agent: EnrolledAgent, moment: Moment)
     await point.release();
   }
   await backendGone(stage.sql, backend);
-  if ((await answer) === "acknowledged") throw new Error("a heartbeat was acknowledged by a server that was killed");
+  if ((await answer) === "acknowledged")
+    throw new Error("a heartbeat was acknowledged by a server that was killed");
   return await tracesOf(stage, agent);
 }
 

@@ -73,12 +73,20 @@ export async function reachesInto(stage: Stage, own: Tenant, other: Tenant): Pro
   const attempts: [string, () => Promise<unknown>, string][] = [
     ["GetToken", () => tokens.getToken({ token: other.tokenId }), "NotFound"],
     ["RevokeToken", () => tokens.revokeToken({ token: other.tokenId }), "NotFound"],
-    ["RevokeToken with a request_id", () => tokens.revokeToken({ token: other.tokenId, requestId: "viewer" }), "NotFound"],
+    [
+      "RevokeToken with a request_id",
+      () => tokens.revokeToken({ token: other.tokenId, requestId: "viewer" }),
+      "NotFound",
+    ],
     ["GetAgent by id", () => fleet.getAgent({ agent: foreignAgentId }), "NotFound"],
     ["ResetAgent by id", () => fleet.resetAgent({ agent: foreignAgentId }), "NotFound"],
     ["RemoveAgent by id", () => fleet.removeAgent({ agent: foreignAgentId }), "NotFound"],
     ["the other's project in the metadata", () => foreign.fleet.listAgents({}), "PermissionDenied"],
-    ["CreateToken in the other's project", () => foreign.tokens.createToken({ role: TokenRole.VIEWER }), "PermissionDenied"],
+    [
+      "CreateToken in the other's project",
+      () => foreign.tokens.createToken({ role: TokenRole.VIEWER }),
+      "PermissionDenied",
+    ],
     ["CreateProject", () => projects.createProject({ name: "third" }), "PermissionDenied"],
     ["a viewer that resets", () => viewer.fleet.resetAgent({ agent: SHARED_NAME }), "PermissionDenied"],
     ["a viewer that lists tokens", () => viewer.tokens.listTokens({}), "PermissionDenied"],
@@ -105,7 +113,9 @@ export async function reachesInto(stage: Stage, own: Tenant, other: Tenant): Pro
   ];
   const marks = [other.project, other.projectId, other.agent.uuid, other.tokenId];
   for (const answer of answers) {
-    const text = JSON.stringify(answer, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));
+    const text = JSON.stringify(answer, (_, value: unknown) =>
+      typeof value === "bigint" ? String(value) : value,
+    );
     for (const mark of marks) if (text.includes(mark)) problems.push(`${answer.$typeName} shows ${mark}`);
   }
   return problems;

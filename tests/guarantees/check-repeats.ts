@@ -1,6 +1,6 @@
 import type { HeartbeatResponse } from "../../gen/drover/v1/agent_service_pb.js";
 import { stopAtChange } from "../helpers/stop-point.ts";
-import { eventually } from "../helpers/eventually.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 import { fatalBeat } from "./check-fatal-heartbeat.ts";
 import { DOORS, type EnrolledAgent } from "./fleet.ts";
 import type { Stage } from "./stage.ts";
@@ -15,12 +15,13 @@ export async function repeatAtOnce(stage: Stage, agent: EnrolledAgent): Promise<
   // Whoever waits may fail before it is waited for here.
   answers.catch(() => undefined);
   await point.reached();
-  await eventually("all the repeats in the database", async () => {
+  const allWait = async () => {
     const [row] = await stage.sql<{ waiting: number }[]>`
       SELECT count(*)::int AS waiting FROM pg_stat_activity
       WHERE wait_event_type = 'Lock' AND datname = current_database()`;
     return row?.waiting === DOORS.length;
-  });
+  };
+  await waitFor(allWait, { what: "all the repeats in the database" });
   await point.release();
   return await answers;
 }

@@ -41,19 +41,19 @@ export async function acceptedAfterRevocation(stage: Stage, fleets: Fleet[]): Pr
   return problems.flat();
 }
 
-/** How a heartbeat ends that stood behind a lock until more than a second after its token was revoked. */
-export async function outcomeBehindLock(stage: Stage): Promise<{ code: string; status: string | undefined }> {
-  const agent = await enrollAgent(stage.fleet, stage.operator);
-  const lock = await holdLock(
-    stage.databaseUrl,
-    `SELECT 1 FROM agent_states WHERE agent_id = '${agent.uuid}' FOR UPDATE`,
-  );
-  const outcome = codeOf(stage.fleet.agent(agent.token).heartbeat({ status: AgentStatus.BUSY }));
+/** How a call ends that stood behind a lock until more than a second after its token was revoked. */
+export async function outcomeBehindLock(
+  stage: Stage,
+  statement: string,
+  tokenId: string,
+  call: () => Promise<unknown>,
+): Promise<string> {
+  const lock = await holdLock(stage.databaseUrl, statement);
+  const outcome = codeOf(call());
   await lock.reached();
-  await stage.operator.tokens.revokeToken({ token: await tokenIdOf(stage, agent) });
+  await stage.operator.tokens.revokeToken({ token: tokenId });
+  // The guarantee itself is a time; nothing tells that it has passed but a clock.
   await pause(WITHIN_MS + 100);
   await lock.release();
-  const code = await outcome;
-  const [row] = await stage.sql<{ status: string }[]>`SELECT status FROM agent_states WHERE agent_id = ${agent.uuid}`;
-  return { code, status: row?.status };
+  return await outcome;
 }

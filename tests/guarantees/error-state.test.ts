@@ -3,7 +3,7 @@ import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { refusedInError } from "./check-error-state.ts";
 import { enrollAgent } from "./fleet.ts";
-import { setStage, type Stage } from "./stage.ts";
+import { type Stage, setStage } from "./stage.ts";
 
 describe("an agent in error", () => {
   let stage: Stage;
@@ -27,14 +27,20 @@ describe("an agent in error", () => {
     expect(still).toMatchObject({ agentStatus: AgentStatus.ERROR });
     expect(still.transition).toBeUndefined();
     const recovered = await api.heartbeat({ status: AgentStatus.BUSY, error: warning });
-    expect(recovered).toMatchObject({ agentStatus: AgentStatus.BUSY, transition: { from: AgentStatus.ERROR } });
+    expect(recovered).toMatchObject({
+      agentStatus: AgentStatus.BUSY,
+      transition: { from: AgentStatus.ERROR },
+    });
   });
 
   test("survives a new run of its process, and an error report changes no status", async () => {
     const agent = await enrollAgent(stage.fleet, stage.operator);
     const api = stage.fleet.agent(agent.token);
     await api.heartbeat({ status: AgentStatus.ERROR, session: { bootId: "one", sequence: 1n } });
-    const again = await api.heartbeat({ status: AgentStatus.ERROR, session: { bootId: "two", sequence: 1n } });
+    const again = await api.heartbeat({
+      status: AgentStatus.ERROR,
+      session: { bootId: "two", sequence: 1n },
+    });
     expect(again.transition).toBeUndefined();
     await api.reportError({ severity: Severity.FATAL, message: "fatal, but only reported" });
     const { agent: shown } = await stage.operator.fleet.getAgent({ agent: agent.name });

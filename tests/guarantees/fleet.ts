@@ -1,5 +1,9 @@
 import { type Client, createClient, type Transport } from "@connectrpc/connect";
-import { createConnectTransport, createGrpcWebTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import {
+  createConnectTransport,
+  createGrpcWebTransport,
+  Http2SessionManager,
+} from "@connectrpc/connect-node";
 import { AgentService, type EnrollResponse } from "../../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
@@ -56,7 +60,10 @@ export function connectFleet(server: Pick<ServerProcess, "httpUrl" | "grpcTarget
   };
 }
 
-function withHeaders(transport: Transport, { token, project }: { token: string; project?: string }): Transport {
+function withHeaders(
+  transport: Transport,
+  { token, project }: { token: string; project?: string },
+): Transport {
   const add = (given: HeadersInit | undefined): Headers => {
     const header = new Headers(given);
     header.set("authorization", `Bearer ${token}`);
@@ -82,7 +89,11 @@ export interface EnrolledAgent {
 let lastName = 0;
 
 /** Enrolls agents of new names, by an enrollment token minted for them. */
-export async function enrollAgents(fleet: Fleet, operator: OperatorApi, count: number): Promise<EnrolledAgent[]> {
+export async function enrollAgents(
+  fleet: Fleet,
+  operator: OperatorApi,
+  count: number,
+): Promise<EnrolledAgent[]> {
   const enrollment = await operator.tokens.createToken({ role: TokenRole.ENROLLMENT, maxUses: count });
   const enroller = fleet.agent(enrollment.secret);
   return await Promise.all(

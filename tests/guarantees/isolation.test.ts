@@ -4,7 +4,7 @@ import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
 import { changeOwn, createTenant, reachesInto, rowsOf, type Tenant } from "./check-isolation.ts";
 import { enrollAgents } from "./fleet.ts";
-import { setStage, type Stage } from "./stage.ts";
+import { type Stage, setStage } from "./stage.ts";
 
 let stage: Stage;
 let north: Tenant;
@@ -50,7 +50,9 @@ describe("nothing crosses a project", () => {
     const inSouth = stage.fleet.operator(stage.operatorToken, "south");
     const { errors } = await inSouth.fleet.listErrors({});
     expect(errors.map(({ message }) => message).sort()).toEqual(["of south", "reported in south"]);
-    expect(await codeOf(stage.fleet.operator(stage.operatorToken, "west").fleet.listAgents({}))).toBe("NotFound");
+    expect(await codeOf(stage.fleet.operator(stage.operatorToken, "west").fleet.listAgents({}))).toBe(
+      "NotFound",
+    );
   });
 });
 
@@ -65,7 +67,12 @@ describe("nothing crosses an agent", () => {
 
     const api = stage.fleet.agent(two.token);
     const fatal = { severity: Severity.FATAL, message: "mine alone" };
-    const answer = await api.heartbeat({ status: AgentStatus.BUSY, session, error: fatal, labels: { zone: "b" } });
+    const answer = await api.heartbeat({
+      status: AgentStatus.BUSY,
+      session,
+      error: fatal,
+      labels: { zone: "b" },
+    });
     expect(answer.duplicate).toBe(false);
     await api.reportError({ severity: Severity.CRITICAL, message: "mine too", requestId: "r" });
     await api.rotateToken({ requestId: "r" });

@@ -4,8 +4,16 @@ import { codeOf } from "../helpers/code-of.ts";
 import { auditChainProblems } from "./audit-chain.ts";
 import { repeatAtOnce } from "./check-repeats.ts";
 import { DOORS, type EnrolledAgent, enrollAgent, enrollAgents } from "./fleet.ts";
-import { answerIn, type Beat, beats, type Expected, HeartbeatModel, placeOf, requestOf } from "./heartbeat-model.ts";
-import { setStage, type Stage } from "./stage.ts";
+import {
+  answerIn,
+  type Beat,
+  beats,
+  type Expected,
+  HeartbeatModel,
+  placeOf,
+  requestOf,
+} from "./heartbeat-model.ts";
+import { type Stage, setStage } from "./stage.ts";
 
 let stage: Stage;
 beforeAll(async () => {
@@ -62,7 +70,10 @@ describe("one sequence of one run has one effect, and an older one never overwri
       .uniqueArray(beats, { selector: ({ sequence }) => sequence, minLength: 2, maxLength: 6 })
       .map((some) => some.map((beat): Beat => ({ ...beat, boot: 0 })))
       .chain((some) =>
-        fc.shuffledSubarray([...some, ...some, ...some], { minLength: some.length * 3, maxLength: some.length * 3 }),
+        fc.shuffledSubarray([...some, ...some, ...some], {
+          minLength: some.length * 3,
+          maxLength: some.length * 3,
+        }),
       );
     await fc.assert(
       fc.asyncProperty(shuffled, fc.infiniteStream(fc.constantFrom(...DOORS)), async (sent, doors) => {
@@ -74,7 +85,9 @@ describe("one sequence of one run has one effect, and an older one never overwri
           })),
         );
         const newest = sent.reduce((one, other) => (other.sequence > one.sequence ? other : one));
-        const withErrors = new Set(sent.filter(({ error }) => error !== "none").map(({ sequence }) => sequence));
+        const withErrors = new Set(
+          sent.filter(({ error }) => error !== "none").map(({ sequence }) => sequence),
+        );
         const stored = await storedOf(agent);
         const status = newest.error === "fatal" ? "error" : newest.status;
         expect(stored).toMatchObject({
@@ -88,7 +101,9 @@ describe("one sequence of one run has one effect, and an older one never overwri
         // for each entry of the audit log.
         const effective = answers.filter(({ answer }) => !answer.superseded && !answer.duplicate);
         expect(new Set(effective.map(({ beat }) => beat.sequence)).size).toBe(effective.length);
-        const changes = effective.filter(({ answer }) => !answer.superseded && answer.transition !== undefined);
+        const changes = effective.filter(
+          ({ answer }) => !answer.superseded && answer.transition !== undefined,
+        );
         expect(changes.length).toBe(stored?.statusChanges);
       }),
       { numRuns: 40 },
@@ -101,14 +116,24 @@ describe("one sequence of one run has one effect, and an older one never overwri
     if (agent === undefined) throw new Error("no agent");
     const answers = await repeatAtOnce(stage, agent);
     expect(answers.filter(({ duplicate }) => !duplicate).length).toBe(1);
-    const accounts = answers.map(({ transition, agentStatus, taskFailures }) => ({ transition, agentStatus, taskFailures }));
+    const accounts = answers.map(({ transition, agentStatus, taskFailures }) => ({
+      transition,
+      agentStatus,
+      taskFailures,
+    }));
     for (const account of accounts) expect(account).toEqual(accounts[0]);
     expect(await storedOf(agent)).toMatchObject({ status: "error", errors: 1, statusChanges: 1 });
   });
 
   test("without a session nothing is deduplicated", async () => {
     const agent = await enrollAgent(stage.fleet, stage.operator);
-    const { session: _, ...beat } = requestOf({ door: "rest", boot: 0, sequence: 1, status: "busy", error: "warning" });
+    const { session: _, ...beat } = requestOf({
+      door: "rest",
+      boot: 0,
+      sequence: 1,
+      status: "busy",
+      error: "warning",
+    });
     for (const door of DOORS) {
       expect((await stage.fleet.agent(agent.token, door).heartbeat(beat)).duplicate).toBe(false);
     }

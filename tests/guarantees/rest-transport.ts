@@ -1,4 +1,11 @@
-import { create, type DescMessage, fromJson, type JsonObject, type JsonValue, toJson } from "@bufbuild/protobuf";
+import {
+  create,
+  type DescMessage,
+  fromJson,
+  type JsonObject,
+  type JsonValue,
+  toJson,
+} from "@bufbuild/protobuf";
 import { Code, ConnectError, type Transport } from "@connectrpc/connect";
 
 /** The agents' calls that REST takes as a POST of the whole message. */
@@ -18,7 +25,12 @@ export function createRestTransport(baseUrl: string): Transport {
       const headers = new Headers(header);
       headers.set("content-type", "application/json");
       const body = JSON.stringify(toJson(method.input, create(method.input, input)));
-      const response = await send(`${baseUrl}${path}`, { method: "POST", headers, body, ...(signal && { signal }) });
+      const response = await send(`${baseUrl}${path}`, {
+        method: "POST",
+        headers,
+        body,
+        ...(signal && { signal }),
+      });
       const answer = (await response.json()) as JsonObject;
       if (!response.ok) throw toConnectError(answer, response.headers);
       const message = fromJson(method.output, withFullEnumNames(method.output, answer));
@@ -40,7 +52,7 @@ async function send(url: string, init: RequestInit): Promise<Response> {
 }
 
 function toConnectError(answer: JsonObject, header: Headers): ConnectError {
-  const { status, message } = answer["error"] as { status: string; message: string };
+  const { status, message } = answer.error as { status: string; message: string };
   const name = status.toLowerCase().replace(/(^|_)([a-z])/g, (_, __, letter: string) => letter.toUpperCase());
   const code = name === "Cancelled" ? Code.Canceled : Code[name as keyof typeof Code];
   return new ConnectError(message, code, header);

@@ -1,11 +1,15 @@
+import { setTimeout as pause } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { TokenRole } from "../../gen/drover/v1/token_service_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
 import { type ServerProcess, startServer } from "../helpers/server-process.ts";
-import { acceptedAfterRevocation, outcomeBehindLock } from "./check-revocation.ts";
-import { connectFleet, DOORS, enrollAgent, type Fleet } from "./fleet.ts";
-import { setStage, type Stage } from "./stage.ts";
+import { holdLock } from "../helpers/stop-point.ts";
+import { waitFor } from "../helpers/wait-for.ts";
+import { acceptedAfterRevocation, outcomeBehindLock, tokenIdOf } from "./check-revocation.ts";
+import { connectFleet, DOORS, type EnrolledAgent, enrollAgent, type Fleet } from "./fleet.ts";
+import { type Stage, setStage } from "./stage.ts";
 
 describe("a second after a revocation is acknowledged, nothing of that token's is accepted", () => {
   let stage: Stage;
@@ -26,8 +30,64 @@ describe("a second after a revocation is acknowledged, nothing of that token's i
     expect(await acceptedAfterRevocation(stage, [stage.fleet, replicaFleet])).toEqual([]);
   });
 
-  test("nor what stood behind a lock meanwhile", async () => {
-    expect(await outcomeBehindLock(stage)).toEqual({ code: "Unauthenticated", status: "pending" });
+  describe("nor what stood behind a lock meanwhile:", () => {
+    const lockOf = ({ uuid }: EnrolledAgent) =>
+      `SELECT 1 FROM agent_states WHERE agent_id = '${uuid}' FOR UPDATE`;
+    const shownOf = async ({ name }: EnrolledAgent) => await stage.operator.fleet.getAgent({ agent: name });
+
+    test("a heartbeat, an error report", async () => {
+      const calls = [
+        (agent: EnrolledAgent) => stage.fleet.agent(agent.token).heartbeat({ status: AgentStatus.BUSY }),
+        (agent: EnrolledAgent) =>
+          stage.fleet
+            .agent(agent.token)
+            .reportError({ severity: Severity.MAJOR, message: "late", requestId: "r" }),
+      ];
+      for (const call of calls) {
+        const agent = await enrollAgent(stage.fleet, stage.operator);
+        const before = await shownOf(agent);
+        const tokenId = await tokenIdOf(stage, agent);
+        const outcome = await outcomeBehindLock(stage, lockOf(agent), tokenId, () => call(agent));
+        expect(outcome).toBe("Unauthenticated");
+        expect(await shownOf(agent)).toEqual(before);
+      }
+    });
+
+    test("an operator's change, a viewer's look", async () => {
+      const agent = await enrollAgent(stage.fleet, stage.operator);
+      await stage.fleet.agent(agent.token).heartbeat({ status: AgentStatus.ERROR });
+      const before = await shownOf(agent);
+      const operator = await stage.operator.tokens.createToken({ role: TokenRole.OPERATOR });
+      const change = () => stage.fleet.operator(operator.secret).fleet.resetAgent({ agent: agent.name });
+      expect(await outcomeBehindLock(stage, lockOf(agent), operator.token?.id ?? "", change)).toBe(
+        "Unauthenticated",
+      );
+      expect(await shownOf(agent)).toEqual(before);
+
+      const viewer = await stage.operator.tokens.createToken({ role: TokenRole.VIEWER });
+      const look = () => stage.fleet.operator(viewer.secret).fleet.listErrors({});
+      const lock = "LOCK TABLE error_reports IN ACCESS EXCLUSIVE MODE";
+      expect(await outcomeBehindLock(stage, lock, viewer.token?.id ?? "", look)).toBe("Unauthenticated");
+    });
+
+    test("an enrollment asked for again", async () => {
+      const { token, secret } = await stage.operator.tokens.createToken({ role: TokenRole.ENROLLMENT });
+      const enroll = () => stage.fleet.agent(secret).enroll({ name: "asked-again", nonce: "n" });
+      const { secret: agentToken } = await enroll();
+      // The enrollment holds its token's row, so a revocation waits for it: it must come before it in the queue.
+      const row = `SELECT 1 FROM tokens WHERE id = '${token?.id.replace("token_", "")}' FOR UPDATE`;
+      const lock = await holdLock(stage.databaseUrl, row);
+      const revocation = stage.operator.tokens.revokeToken({ token: token?.id ?? "" });
+      await lock.reached();
+      const again = codeOf(enroll());
+      await waitFor(async () => (await lock.waiting()) === 2, { what: "both behind the lock" });
+      await pause(1_000);
+      await lock.release();
+      await revocation;
+      expect(await again).toBe("Unauthenticated");
+      const beat = stage.fleet.agent(agentToken).heartbeat({ status: AgentStatus.ONLINE });
+      expect(await codeOf(beat)).toBe("ok");
+    });
   });
 
   test("nor after an agent was removed", async () => {
@@ -41,17 +101,25 @@ describe("a second after a revocation is acknowledged, nothing of that token's i
     }
   });
 
-  test.each([TokenRole.OPERATOR, TokenRole.VIEWER])("of an operator's or a viewer's, role %i", async (role) => {
-    const { token, secret } = await stage.operator.tokens.createToken({ role });
-    const apis = [stage.fleet, replicaFleet].map((fleet) => fleet.operator(secret).fleet);
-    for (const api of apis) expect(await codeOf(api.listAgents({}))).toBe("ok");
-    await stage.operator.tokens.revokeToken({ token: token?.id ?? "" });
-    for (const api of apis) expect(await codeOf(api.listAgents({}))).toBe("Unauthenticated");
-  });
+  test.each([TokenRole.OPERATOR, TokenRole.VIEWER])(
+    "of an operator's or a viewer's, role %i",
+    async (role) => {
+      const { token, secret } = await stage.operator.tokens.createToken({ role });
+      const apis = [stage.fleet, replicaFleet].map((fleet) => fleet.operator(secret).fleet);
+      for (const api of apis) expect(await codeOf(api.listAgents({}))).toBe("ok");
+      await stage.operator.tokens.revokeToken({ token: token?.id ?? "" });
+      for (const api of apis) expect(await codeOf(api.listAgents({}))).toBe("Unauthenticated");
+    },
+  );
 
   test("of an enrollment token, whose agents live on", async () => {
-    const { token, secret } = await stage.operator.tokens.createToken({ role: TokenRole.ENROLLMENT, maxUses: 5 });
-    const { secret: agentSecret } = await stage.fleet.agent(secret).enroll({ name: "outlives-its-enrollment" });
+    const { token, secret } = await stage.operator.tokens.createToken({
+      role: TokenRole.ENROLLMENT,
+      maxUses: 5,
+    });
+    const { secret: agentSecret } = await stage.fleet
+      .agent(secret)
+      .enroll({ name: "outlives-its-enrollment" });
     await stage.operator.tokens.revokeToken({ token: token?.id ?? "" });
     expect(await codeOf(stage.fleet.agent(secret).enroll({ name: "too-late" }))).toBe("Unauthenticated");
     expect(await codeOf(stage.fleet.agent(agentSecret).heartbeat({ status: AgentStatus.ONLINE }))).toBe("ok");

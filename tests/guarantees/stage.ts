@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import postgres, { type Sql } from "postgres";
+import type { Sql } from "postgres";
+import { openRawSql } from "../helpers/raw-sql.ts";
 import { type ServerOptions, type ServerProcess, startServer } from "../helpers/server-process.ts";
 import { createTestDatabase } from "../helpers/test-database.ts";
 import { connectFleet, type Fleet, type OperatorApi } from "./fleet.ts";
@@ -22,13 +23,15 @@ export interface Stage {
 }
 
 /** `through` gives the server another way to the database than the test has. */
-export type StageOptions = Pick<ServerOptions, "root" | "env"> & { through?: (databaseUrl: string) => Promise<string> };
+export type StageOptions = Pick<ServerOptions, "root" | "env"> & {
+  through?: (databaseUrl: string) => Promise<string>;
+};
 
 export async function setStage(options: StageOptions = {}): Promise<Stage> {
   const { through, ...serverOptions } = options;
   const database = await createTestDatabase();
   const dataDir = await mkdtemp(join(tmpdir(), "drover-stage-"));
-  const sql = postgres(database.url, { max: 4, onnotice: () => undefined });
+  const sql = openRawSql(database.url, 4);
   const databaseUrl = (await through?.(database.url)) ?? database.url;
   const start = async () => await startServer({ ...serverOptions, databaseUrl, dataDir });
   let server = await start();

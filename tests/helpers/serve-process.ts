@@ -1,7 +1,15 @@
 import { spawn } from "node:child_process";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-const bin = fileURLToPath(new URL("../../bin/drover.js", import.meta.url));
+const repository = fileURLToPath(new URL("../..", import.meta.url));
+
+export interface ServeOptions {
+  /** The checkout whose server runs; this one when left out. */
+  root?: string;
+  /** Arguments after `serve`. */
+  args?: readonly string[];
+}
 
 /** `drover serve` as a child process. */
 export interface ServeProcess {
@@ -17,9 +25,13 @@ export interface ServeProcess {
 }
 
 /** Starts `drover serve` with these settings as its only environment besides PATH and HOME. */
-export function spawnServe(settings: Readonly<Record<string, string>>): ServeProcess {
+export function spawnServe(
+  settings: Readonly<Record<string, string>>,
+  { root = repository, args = [] }: ServeOptions = {},
+): ServeProcess {
+  const bin = join(root, "bin/drover.js");
   const { PATH = "", HOME = "" } = process.env;
-  const child = spawn(process.execPath, [bin, "serve"], {
+  const child = spawn(process.execPath, [bin, "serve", ...args], {
     env: { PATH, HOME, ...settings },
     stdio: ["ignore", "pipe", "pipe"],
   });

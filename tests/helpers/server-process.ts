@@ -1,142 +1,100 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { eventually } from "./eventually.ts";
+import { type ServeOptions, type ServeProcess, spawnServe } from "./serve-process.ts";
 
-const REPOSITORY = fileURLToPath(new URL("../..", import.meta.url));
-
-export interface ServerOptions {
+export interface ServerOptions extends ServeOptions {
   /** Left out: the server runs its embedded PostgreSQL in `dataDir`. */
   databaseUrl?: string;
-  /** Left out: a new folder, removed by `discard`. */
+  /** Left out: a new folder, removed when the server ends. */
   dataDir?: string;
-  /** The checkout whose server runs; another one than this for copies with planted bugs. */
-  root?: string;
   /** Settings beside the addresses, such as DROVER_AGENT_TOKEN_TTL. */
   env?: Record<string, string>;
-  args?: string[];
 }
 
-/** A real `drover serve` in a process of its own. */
-export interface ServerProcess {
+/** A `drover serve` that listens. */
+export interface ServerProcess extends Pick<ServeProcess, "pid" | "output" | "exited"> {
   readonly httpUrl: string;
   /** `host:port` of the native door. */
   readonly grpcTarget: string;
   readonly dataDir: string;
-  readonly pid: number;
   /** Undefined where the first start of this database wrote it to another folder. */
   readonly operatorToken: string | undefined;
-  /** All that it printed so far, its log included. */
-  output(): string;
-  /** Lines of the JSON log so far. */
+  /** Lines of its JSON log so far. */
   log(): Record<string, unknown>[];
   running(): boolean;
   signal(signal: NodeJS.Signals): void;
   /** SIGKILL; resolves when the process is gone. */
   kill(): Promise<void>;
-  /** SIGTERM; resolves to the exit code. */
-  stop(): Promise<number | null>;
+  /** SIGTERM; resolves to how it ended. */
+  stop(): Promise<number | NodeJS.Signals>;
 }
 
 /** Starts the server on free ports; resolves when it printed its addresses, rejects with its output when it ends first. */
 export async function startServer(options: ServerOptions = {}): Promise<ServerProcess> {
-  const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "drover-test-")));
-  const child = spawnServer({ ...options, dataDir });
-  const output = gather(child);
-  const exited = once(child, "exit");
-  const addresses = await readAddresses(child, output);
-  const ended = async () => {
-    await exited;
-    if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true });
-    return child.exitCode;
-  };
+  const { process, dataDir, ended } = await spawn(options);
+  let running = true;
+  process.exited.then(() => {
+    running = false;
+  });
+  const { httpUrl, grpcAddress: grpcTarget } = await process.listening;
   return {
-    ...addresses,
+    httpUrl,
+    grpcTarget,
     dataDir,
-    pid: child.pid ?? 0,
+    pid: process.pid,
+    exited: process.exited,
     operatorToken: await readOperatorToken(dataDir),
-    output,
-    log: () => jsonLines(output()),
-    running: () => child.exitCode === null && child.signalCode === null,
-    signal: (signal) => {
-      child.kill(signal);
-    },
+    output: process.output,
+    log: () => jsonLines(process.output()),
+    running: () => running,
+    signal: process.kill,
     async kill() {
-      child.kill("SIGKILL");
+      process.kill("SIGKILL");
       await ended();
     },
     async stop() {
-      child.kill("SIGTERM");
+      process.kill("SIGTERM");
       return await ended();
     },
   };
 }
 
-/** Starts a server that is expected to refuse; resolves to its exit code and all that it printed. */
-export async function refusedStart(options: ServerOptions): Promise<{ code: number | null; output: string }> {
+/** Starts a server that is expected to refuse; resolves to how it ended and all that it printed. */
+export async function refusedStart(
+  options: ServerOptions,
+): Promise<{ outcome: number | NodeJS.Signals; output: string }> {
+  const { process, ended } = await spawn(options);
+  const served = await process.listening.then(
+    () => true,
+    () => false,
+  );
+  if (served) process.kill("SIGKILL");
+  const outcome = await ended();
+  if (served) throw new Error(`the server started:\n${process.output()}`);
+  return { outcome, output: process.output() };
+}
+
+async function spawn(options: ServerOptions) {
+  const { databaseUrl, env, root, args } = options;
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "drover-test-")));
-  const child = spawnServer({ ...options, dataDir });
-  const output = gather(child);
-  const served = eventually("the addresses of a server that should not have started", () =>
-    addressesIn(output()),
-  ).then(() => "served" as const);
-  const outcome = await Promise.race([once(child, "close").then(() => "ended" as const), served]);
-  if (outcome === "served") {
-    child.kill("SIGKILL");
-    throw new Error(`the server started:\n${output()}`);
-  }
-  if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true });
-  return { code: child.exitCode, output: output() };
-}
-
-function spawnServer(options: ServerOptions & { dataDir: string }): ChildProcess {
-  const root = options.root ?? REPOSITORY;
-  return spawn(process.execPath, [join(root, "bin/drover.js"), "serve", ...(options.args ?? [])], {
-    cwd: root,
-    env: {
-      PATH: process.env["PATH"],
-      HOME: process.env["HOME"],
-      DROVER_HTTP_ADDR: "127.0.0.1:0",
-      DROVER_GRPC_ADDR: "127.0.0.1:0",
-      DROVER_DATA_DIR: options.dataDir,
-      ...(options.databaseUrl !== undefined && { DATABASE_URL: options.databaseUrl }),
-      ...options.env,
-    },
-    stdio: ["ignore", "pipe", "pipe"],
+  const settings = {
+    DROVER_HTTP_ADDR: "127.0.0.1:0",
+    DROVER_GRPC_ADDR: "127.0.0.1:0",
+    DROVER_DATA_DIR: dataDir,
+    ...(databaseUrl !== undefined && { DATABASE_URL: databaseUrl }),
+    ...env,
+  };
+  const process = spawnServe(settings, {
+    ...(root !== undefined && { root }),
+    ...(args !== undefined && { args }),
   });
-}
-
-function gather(child: ChildProcess): () => string {
-  const chunks: string[] = [];
-  for (const stream of [child.stdout, child.stderr]) {
-    stream?.setEncoding("utf8");
-    stream?.on("data", (chunk: string) => chunks.push(chunk));
-  }
-  return () => chunks.join("");
-}
-
-async function readAddresses(child: ChildProcess, output: () => string): Promise<Addresses> {
-  return await eventually("a server that prints its addresses", () => {
-    const found = addressesIn(output());
-    if (found === undefined && (child.exitCode !== null || child.signalCode !== null)) {
-      throw new Error(`the server ended at its start:\n${output()}`);
-    }
-    return found;
-  });
-}
-
-interface Addresses {
-  httpUrl: string;
-  grpcTarget: string;
-}
-
-function addressesIn(text: string): Addresses | undefined {
-  const http = /on (http:\/\/\S+)$/m.exec(text)?.[1];
-  const grpc = /native gRPC on (\S+)$/m.exec(text)?.[1];
-  return http === undefined || grpc === undefined ? undefined : { httpUrl: http, grpcTarget: grpc };
+  const ended = async () => {
+    const outcome = await process.exited;
+    if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true });
+    return outcome;
+  };
+  return { process, dataDir, ended };
 }
 
 async function readOperatorToken(dataDir: string): Promise<string | undefined> {

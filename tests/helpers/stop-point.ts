@@ -1,6 +1,6 @@
 import type { Sql } from "postgres";
-import postgres from "postgres";
-import { eventually } from "./eventually.ts";
+import { openRawSql } from "./raw-sql.ts";
+import { waitFor } from "./wait-for.ts";
 
 /** A place in the database at which the server's next transaction stands still until it is let go. */
 export interface StopPoint {
@@ -30,7 +30,7 @@ export async function stopAtChange(
 ): Promise<StopPoint> {
   lastKey += 1;
   const key = lastKey;
-  const holder = postgres(databaseUrl, { max: 1, onnotice: () => undefined });
+  const holder = openRawSql(databaseUrl, 1);
   const name = `stop_${key}`;
   const inCommit = moment.startsWith("in commit ");
   const change = moment.replace("in commit ", "").toUpperCase();
@@ -45,7 +45,7 @@ export async function stopAtChange(
       ${inCommit ? "DEFERRABLE INITIALLY DEFERRED" : ""} FOR EACH ROW WHEN (${condition}) EXECUTE FUNCTION ${name}();
   `);
   return {
-    reached: () => eventually(`a transaction that stops ${moment} of ${table}`, () => waiterFor(holder, key)),
+    reached: () => waitFor(() => waiterFor(holder, key), { what: `a stop ${moment} of ${table}` }),
     async release() {
       // Dropping waits for those that stand here, so they are let go first.
       await holder`SELECT pg_advisory_unlock(1001, ${key})`;
@@ -64,9 +64,12 @@ async function waiterFor(sql: Sql, key: number): Promise<number | undefined> {
 }
 
 /** Takes a lock by a statement, such as one with FOR UPDATE or LOCK TABLE, and holds it until it is released. */
-export async function holdLock(databaseUrl: string, statement: string): Promise<StopPoint & { waiting(): Promise<number> }> {
-  const holder = postgres(databaseUrl, { max: 1, onnotice: () => undefined });
-  const looker = postgres(databaseUrl, { max: 1, onnotice: () => undefined });
+export async function holdLock(
+  databaseUrl: string,
+  statement: string,
+): Promise<StopPoint & { waiting(): Promise<number> }> {
+  const holder = openRawSql(databaseUrl, 1);
+  const looker = openRawSql(databaseUrl, 1);
   await holder.unsafe("BEGIN");
   await holder.unsafe(statement);
   const [own] = await holder<{ pid: number }[]>`SELECT pg_backend_pid() AS pid`;
@@ -74,7 +77,7 @@ export async function holdLock(databaseUrl: string, statement: string): Promise<
     await looker<{ pid: number }[]>`
       SELECT pid FROM pg_stat_activity WHERE ${own?.pid ?? 0} = ANY (pg_blocking_pids(pid)) ORDER BY query_start`;
   return {
-    reached: () => eventually(`a transaction that waits for ${statement}`, async () => (await waiters())[0]?.pid),
+    reached: () => waitFor(async () => (await waiters())[0]?.pid, { what: `a wait for ${statement}` }),
     waiting: async () => {
       const [row] = await looker<{ count: number }[]>`
         SELECT count(*)::int AS count FROM pg_stat_activity
@@ -90,8 +93,9 @@ export async function holdLock(databaseUrl: string, statement: string): Promise<
 
 /** Resolves when a backend is gone, and with it whatever its transaction had not committed. */
 export async function backendGone(sql: Sql, pid: number): Promise<void> {
-  await eventually(`the end of backend ${pid}`, async () => {
+  const isGone = async () => {
     const rows = await sql`SELECT 1 FROM pg_stat_activity WHERE pid = ${pid}`;
     return rows.length === 0;
-  });
+  };
+  await waitFor(isGone, { what: `the end of backend ${pid}` });
 }
