@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { logLines } from "../helpers/log-lines.ts";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { auditChainProblems } from "./audit-chain.ts";
 import { sendRandomHeartbeats } from "./random-fleet.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 describe("the audit log of agents is a chain", () => {
   let stage: Stage;

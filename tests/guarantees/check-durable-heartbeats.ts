@@ -1,9 +1,9 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import { DOORS, type EnrolledAgent, enrollAgents, type Fleet } from "../helpers/fleet-api.ts";
+import type { Stage } from "../helpers/stage.ts";
 import { waitFor } from "../helpers/wait-for.ts";
-import { DOORS, type EnrolledAgent, enrollAgents, type Fleet } from "./fleet.ts";
-import type { Stage } from "./stage.ts";
 
 const BOOT_ID = "boot-1";
 

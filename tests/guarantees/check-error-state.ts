@@ -1,8 +1,8 @@
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
-import { DOORS, enrollAgent } from "./fleet.ts";
-import type { Stage } from "./stage.ts";
+import { DOORS, enrollAgent } from "../helpers/fleet-api.ts";
+import type { Stage } from "../helpers/stage.ts";
 
 /** Brings an agent into error and lets it make every call it may still make; what was refused, empty when all is well. */
 export async function refusedInError(stage: Stage): Promise<string[]> {

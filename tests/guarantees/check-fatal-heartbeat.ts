@@ -2,10 +2,10 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import type { HeartbeatRequestSchema } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import { type EnrolledAgent, enrollAgent } from "../helpers/fleet-api.ts";
+import type { Stage } from "../helpers/stage.ts";
 import { backendGone, holdLock, type StopPoint, stopAtChange } from "../helpers/stop-point.ts";
 import { waitFor } from "../helpers/wait-for.ts";
-import { type EnrolledAgent, enrollAgent } from "./fleet.ts";
-import type { Stage } from "./stage.ts";
 
 /** A place in a fatal heartbeat where its server dies. */
 export interface Moment {

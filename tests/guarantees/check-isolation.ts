@@ -2,8 +2,8 @@ import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { TokenRole } from "../../gen/drover/v1/token_service_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
-import { type EnrolledAgent, enrolledAgent, type OperatorApi } from "./fleet.ts";
-import type { Stage } from "./stage.ts";
+import { type EnrolledAgent, enrolledAgent, type OperatorApi } from "../helpers/fleet-api.ts";
+import type { Stage } from "../helpers/stage.ts";
 
 /** A project with an operator of its own, an agent whose name every project has, and a few rows of every kind. */
 export interface Tenant {

@@ -1,4 +1,4 @@
-import type { Stage } from "./stage.ts";
+import type { Stage } from "../helpers/stage.ts";
 
 /** Every text, json and bytea value of the database that holds one of the words, as `table.column`. */
 export async function foundInDatabase({ sql }: Stage, words: string[]): Promise<string[]> {

@@ -1,9 +1,9 @@
 import type { HeartbeatResponse } from "../../gen/drover/v1/agent_service_pb.js";
+import { DOORS, type EnrolledAgent } from "../helpers/fleet-api.ts";
+import type { Stage } from "../helpers/stage.ts";
 import { stopAtChange } from "../helpers/stop-point.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 import { fatalBeat } from "./check-fatal-heartbeat.ts";
-import { DOORS, type EnrolledAgent } from "./fleet.ts";
-import type { Stage } from "./stage.ts";
 
 /**
  * Sends one fatal heartbeat through every door while the first of them stands in the middle of its transaction, so

@@ -1,9 +1,9 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
+import { DOORS, type EnrolledAgent, enrollAgent, type Fleet } from "../helpers/fleet-api.ts";
+import type { Stage } from "../helpers/stage.ts";
 import { holdLock } from "../helpers/stop-point.ts";
-import { DOORS, type EnrolledAgent, enrollAgent, type Fleet } from "./fleet.ts";
-import type { Stage } from "./stage.ts";
 
 const WITHIN_MS = 1000;
 

@@ -2,12 +2,12 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
 import { type DatabaseProxy, proxyDatabase } from "../helpers/database-proxy.ts";
+import { DOORS, enrollAgent } from "../helpers/fleet-api.ts";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { stopAtChange } from "../helpers/stop-point.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 import { auditChainProblems } from "./audit-chain.ts";
 import { allOfIt, fatalBeat, nothing, onlineAgent, tracesOf } from "./check-fatal-heartbeat.ts";
-import { DOORS, enrollAgent } from "./fleet.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 let stage: Stage;
 let proxy: DatabaseProxy;

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { auditChainProblems } from "./audit-chain.ts";
 import { killUnderLoad, lostHeartbeats, notTakenAsDuplicate } from "./check-durable-heartbeats.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 describe("an acknowledged heartbeat is durable", () => {
   let stage: Stage;

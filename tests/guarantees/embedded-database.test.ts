@@ -8,9 +8,9 @@ import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { locatePostgres } from "../../src/storage/postgres-location.ts";
 import { readPostmasterPid } from "../../src/storage/postmaster-pid.ts";
 import { codeOf } from "../helpers/code-of.ts";
+import { connectFleet, DOORS, type EnrolledAgent, enrollAgents, type Fleet } from "../helpers/fleet-api.ts";
 import { type ServerProcess, startServer } from "../helpers/server-process.ts";
 import { waitFor } from "../helpers/wait-for.ts";
-import { connectFleet, DOORS, type EnrolledAgent, enrollAgents, type Fleet } from "./fleet.ts";
 
 const HEARTBEATS = 40;
 const RETRY_MS = 20;

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import { enrollAgent } from "../helpers/fleet-api.ts";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { refusedInError } from "./check-error-state.ts";
-import { enrollAgent } from "./fleet.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 describe("an agent in error", () => {
   let stage: Stage;

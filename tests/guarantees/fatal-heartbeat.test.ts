@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
 import { logLines } from "../helpers/log-lines.ts";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { backendGone, stopAtChange } from "../helpers/stop-point.ts";
 import { auditChainProblems } from "./audit-chain.ts";
 import {
@@ -13,7 +14,6 @@ import {
   onlineAgent,
   tracesOf,
 } from "./check-fatal-heartbeat.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 describe("a fatal heartbeat is all or nothing", () => {
   let stage: Stage;

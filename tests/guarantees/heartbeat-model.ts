@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import type { HeartbeatRequestSchema, HeartbeatResponse } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
-import { DOORS, type DoorName } from "./fleet.ts";
+import { DOORS, type DoorName } from "../helpers/fleet-api.ts";
 
 type Reported = "online" | "busy" | "benchmarked" | "error";
 type Status = Reported | "pending";

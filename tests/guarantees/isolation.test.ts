@@ -2,9 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
+import { enrollAgents } from "../helpers/fleet-api.ts";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { changeOwn, createTenant, reachesInto, rowsOf, type Tenant } from "./check-isolation.ts";
-import { enrollAgents } from "./fleet.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 let stage: Stage;
 let north: Tenant;

@@ -7,10 +7,10 @@ import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { TokenRole } from "../../gen/drover/v1/token_service_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
+import { DOORS, enrollAgent } from "../helpers/fleet-api.ts";
 import { logLines } from "../helpers/log-lines.ts";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { foundIn, foundInDatabase } from "./check-planted-secrets.ts";
-import { DOORS, enrollAgent } from "./fleet.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 let stage: Stage;
 beforeAll(async () => {

@@ -1,8 +1,15 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
-import { connectFleet, DOORS, type DoorName, type EnrolledAgent, enrollAgents, type Fleet } from "./fleet.ts";
-import type { Stage } from "./stage.ts";
+import {
+  connectFleet,
+  DOORS,
+  type DoorName,
+  type EnrolledAgent,
+  enrollAgents,
+  type Fleet,
+} from "../helpers/fleet-api.ts";
+import type { Stage } from "../helpers/stage.ts";
 
 /** How much is sent, and what it is drawn from. */
 export interface RandomLoad {

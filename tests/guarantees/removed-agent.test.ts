@@ -2,11 +2,11 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
+import { DOORS, enrollAgent } from "../helpers/fleet-api.ts";
 import { logLines } from "../helpers/log-lines.ts";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { holdLock } from "../helpers/stop-point.ts";
 import { waitFor } from "../helpers/wait-for.ts";
-import { DOORS, enrollAgent } from "./fleet.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 let stage: Stage;
 beforeAll(async () => {

@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { codeOf } from "../helpers/code-of.ts";
+import { DOORS, type EnrolledAgent, enrollAgent, enrollAgents } from "../helpers/fleet-api.ts";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { auditChainProblems } from "./audit-chain.ts";
 import { repeatAtOnce } from "./check-repeats.ts";
-import { DOORS, type EnrolledAgent, enrollAgent, enrollAgents } from "./fleet.ts";
 import {
   answerIn,
   type Beat,
@@ -13,7 +14,6 @@ import {
   placeOf,
   requestOf,
 } from "./heartbeat-model.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 let stage: Stage;
 beforeAll(async () => {

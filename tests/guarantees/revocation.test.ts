@@ -4,12 +4,12 @@ import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { TokenRole } from "../../gen/drover/v1/token_service_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
+import { connectFleet, DOORS, type EnrolledAgent, enrollAgent, type Fleet } from "../helpers/fleet-api.ts";
 import { type ServerProcess, startServer } from "../helpers/server-process.ts";
+import { type Stage, setStage } from "../helpers/stage.ts";
 import { holdLock } from "../helpers/stop-point.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 import { acceptedAfterRevocation, outcomeBehindLock, tokenIdOf } from "./check-revocation.ts";
-import { connectFleet, DOORS, type EnrolledAgent, enrollAgent, type Fleet } from "./fleet.ts";
-import { type Stage, setStage } from "./stage.ts";
 
 describe("a second after a revocation is acknowledged, nothing of that token's is accepted", () => {
   let stage: Stage;

@@ -9,9 +9,9 @@ import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
-import { createGrpcJsTransport } from "../helpers/grpc-js-transport.ts";
-import type { ServerProcess } from "../helpers/server-process.ts";
+import { createGrpcJsTransport } from "./grpc-js-transport.ts";
 import { createRestTransport } from "./rest-transport.ts";
+import type { ServerProcess } from "./server-process.ts";
 
 export const DOORS = ["grpc", "connect", "grpc-web", "rest"] as const;
 export type DoorName = (typeof DOORS)[number];

@@ -2,10 +2,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Sql } from "postgres";
-import { openRawSql } from "../helpers/raw-sql.ts";
-import { type ServerOptions, type ServerProcess, startServer } from "../helpers/server-process.ts";
-import { createTestDatabase } from "../helpers/test-database.ts";
-import { connectFleet, type Fleet, type OperatorApi } from "./fleet.ts";
+import { connectFleet, type Fleet, type OperatorApi } from "./fleet-api.ts";
+import { openRawSql } from "./raw-sql.ts";
+import { type ServerOptions, type ServerProcess, startServer } from "./server-process.ts";
+import { createTestDatabase } from "./test-database.ts";
 
 /** A database of its own with a real server on it, which can be killed and started again. */
 export interface Stage {
