@@ -46,6 +46,19 @@ async function changesOf({ id }: TestAgent): Promise<[string, string, string, bi
     .sort((one, two) => Number(one[3] - two[3]));
 }
 
+/** The transitions that the log tells of an agent. */
+function loggedOf({ name }: TestAgent): string[] {
+  const lines = doors.server.output().trimEnd().split("\n");
+  return lines
+    .map((line): { msg: string; agent?: string; project?: string; from: string; to: string } =>
+      JSON.parse(line),
+    )
+    .filter(
+      ({ msg, agent, project }) => msg === "agent status changed" && agent === name && project === "default",
+    )
+    .map(({ from, to }) => `${from} ${to}`);
+}
+
 const transitionOf = ({ transition }: HeartbeatResponse) =>
   transition && [transition.from, transition.to, transition.reason];
 
@@ -183,12 +196,12 @@ describe.each(DOORS)("%s", (name) => {
     expect([late.duplicate, late.agentStatus]).toEqual([true, ERROR]);
     expect((await stateOf(agent))?.status).toBe(ONLINE);
     expect(await errorsOf(agent)).toEqual([fatal.message]);
+    const changes = ["pending online", "online error", "error online"];
     expect((await changesOf(agent)).map(([, from, to]) => `${from} ${to}`)).toEqual([
       "never live",
-      "pending online",
-      "online error",
-      "error online",
+      ...changes,
     ]);
+    expect(loggedOf(agent)).toEqual(changes);
   });
 
   test("an older heartbeat never undoes a newer one; only its error is kept, once", async () => {

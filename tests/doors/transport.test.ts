@@ -9,6 +9,7 @@ import { DOORS, useDoors } from "../helpers/door-suite.ts";
 import { newAgent, type TestAgent } from "../helpers/fleet.ts";
 import { RAW_WAYS, type RawCall, type RawWay, rawCall } from "../helpers/raw-rpc.ts";
 import { failureOfAnswer, type HttpRequest, sendHttp } from "../helpers/rest-client.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 
 const MIB = 1024 * 1024;
 const { heartbeat } = AgentService.method;
@@ -46,6 +47,22 @@ afterAll(() => {
     .filter(({ level }) => level !== "info");
   expect(faults).toEqual([]);
 });
+
+/** Calls while the agent's row is locked, for a moment that ends by itself. */
+async function whileLocked<T>({ id }: TestAgent, call: () => Promise<T>): Promise<T> {
+  const uuid = id.replace("agent_", "");
+  const held = doors.server.database`
+    WITH locked AS MATERIALIZED (SELECT 1 FROM agent_states WHERE agent_id = ${uuid}::uuid FOR UPDATE)
+    SELECT pg_sleep(0.5) FROM locked`;
+  await waitFor(async () => {
+    const rows = await doors.server.database`
+      SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'`;
+    return rows.length > 0;
+  });
+  const answer = await call();
+  await held;
+  return answer;
+}
 
 describe.each(DOORS)("%s", (name) => {
   test("a request of a mebibyte is read, and one of a byte more is RESOURCE_EXHAUSTED", async () => {
@@ -124,6 +141,46 @@ describe.each(RAW_WAYS)("on the wire, %s", (way) => {
         expect([method, answer.httpStatus, answer.headers.allow]).toEqual([method, 405, "POST"]);
       }
     }
+  });
+});
+
+test("what grpc-js alone decides on the native port", async () => {
+  const target = { webUrl: doors.server.httpUrl, grpcTarget: doors.server.grpcAddress };
+  const call = { path, headers: ["authorization", `Bearer ${agent.token}`], message: known };
+  // More than 2^31 ms wraps round in grpc-js, here to a time that has passed, as a call sees that has to wait.
+  const endless = { ...call, timeout: "600H" };
+  const codes = await whileLocked(agent, () =>
+    Promise.all([rawCall("native gRPC", target, endless), rawCall("gRPC over h2c", target, endless)]),
+  );
+  expect(codes.map(({ code }) => code)).toEqual([Code.DeadlineExceeded, 0]);
+  // An encoding that nobody knows does not matter while nothing is encoded.
+  const headers = [...call.headers, "grpc-encoding", "zstd"];
+  expect((await rawCall("native gRPC", target, { ...call, headers })).code).toBe(0);
+  expect((await rawCall("gRPC over h2c", target, { ...call, headers })).code).toBe(Code.Unimplemented);
+});
+
+test("a page of an allowed origin calls REST too, and reads what went wrong", async () => {
+  const ask = (token: string) =>
+    doors.page.page.evaluate(
+      async ([url, authorization]) => {
+        const response = await fetch(`${url}/api/v1/agent/heartbeat`, {
+          method: "POST",
+          headers: { "content-type": "application/json", authorization },
+          body: '{"status":"online"}',
+        });
+        const challenge = response.headers.get("www-authenticate");
+        return { status: response.status, challenge, body: await response.json() };
+      },
+      [doors.server.httpUrl, `Bearer ${token}`] as const,
+    );
+  expect(await ask(agent.token)).toMatchObject({
+    status: 200,
+    body: { acknowledged: true, agentStatus: "online" },
+  });
+  expect(await ask("wrong")).toMatchObject({
+    status: 401,
+    challenge: 'Bearer realm="drover"',
+    body: { error: { code: 401, status: "UNAUTHENTICATED" } },
   });
 });
 
