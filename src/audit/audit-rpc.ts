@@ -1,12 +1,13 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampDate, timestampFromDate } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type {
+import {
   AuditEntrySchema,
-  EventService,
-  ListAuditEntriesRequest,
+  type EventService,
+  type ListAuditEntriesRequest,
 } from "../../gen/drover/v1/event_service_pb.js";
 import { callerOf } from "../identity/caller.ts";
+import { messageSize } from "../runtime/message-size.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Db } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
@@ -31,7 +32,12 @@ export function createAuditRpc(
       );
       const subject = request.subject === "" ? undefined : await resolveSubject(projectId, request.subject);
       const rows = await listAudit(db, filterOf(projectId, subject, request), page);
-      const { rows: entries, nextPageToken } = cutPage(rows, page, (row) => [row.sortTime, row.id]);
+      const { rows: entries, nextPageToken } = cutPage(
+        rows,
+        page,
+        (row) => [row.sortTime, row.id],
+        (row) => messageSize(AuditEntrySchema, toMessage(row)),
+      );
       return { entries: entries.map(toMessage), nextPageToken };
     },
   };

@@ -5,6 +5,7 @@ import {
   ReportErrorRequestSchema,
   ReportErrorResponseSchema,
 } from "../../gen/drover/v1/agent_service_pb.js";
+import { ErrorGroupSchema, ErrorReportSchema } from "../../gen/drover/v1/error_report_pb.js";
 import type {
   FleetService,
   ListErrorGroupsRequest,
@@ -13,6 +14,7 @@ import type {
 import { findAgentId, lockAgent } from "../agents/agent-service.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerOf, callerWithRole } from "../identity/caller.ts";
+import { messageSize } from "../runtime/message-size.ts";
 import { parseId } from "../runtime/resource-id.ts";
 import type { Db } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
@@ -63,7 +65,12 @@ export function createErrorListRpc(
       const filter = await filterOf(db, projectId, request, { fingerprint, taskId });
       if (filter === undefined) return {};
       const found = await listErrorReports(db, filter, orderBy === "created_at", page);
-      const { rows, nextPageToken } = cutPage(found, page, (row) => [row.sortTime, row.id]);
+      const { rows, nextPageToken } = cutPage(
+        found,
+        page,
+        (row) => [row.sortTime, row.id],
+        (row) => messageSize(ErrorReportSchema, errorReportToMessage(row)),
+      );
       return { errors: rows.map(errorReportToMessage), nextPageToken };
     },
 
@@ -74,7 +81,12 @@ export function createErrorListRpc(
       const filter = await filterOf(db, projectId, request, { fingerprint: "", taskId: "" });
       if (filter === undefined) return {};
       const found = await listErrorGroups(db, filter, page);
-      const { rows, nextPageToken } = cutPage(found, page, (row) => [row.sortTime, row.fingerprint]);
+      const { rows, nextPageToken } = cutPage(
+        found,
+        page,
+        (row) => [row.sortTime, row.fingerprint],
+        (row) => messageSize(ErrorGroupSchema, errorGroupToMessage(row)),
+      );
       return { errorGroups: rows.map(errorGroupToMessage), nextPageToken };
     },
   };

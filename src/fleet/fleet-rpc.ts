@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { type AgentSchema, RecentErrorsSchema } from "../../gen/drover/v1/agent_pb.js";
+import { AgentSchema, RecentErrorsSchema } from "../../gen/drover/v1/agent_pb.js";
 import {
   type FleetService,
   type ListAgentsRequest,
@@ -17,6 +17,7 @@ import { severityToMessage, toInt32 } from "../error-reports/error-report-messag
 import { recentErrors } from "../error-reports/error-report-service.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { type Caller, callerOf } from "../identity/caller.ts";
+import { messageSize } from "../runtime/message-size.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
 import { type OperatorTransition, removeAgent, resetAgent } from "./fleet-service.ts";
@@ -46,7 +47,12 @@ export function createFleetRpc(db: Db, listener: FleetListener): FleetRpc {
         filterKey(request),
       );
       const found = await listAgents(db, filterOf(projectId, request), order, page);
-      const { rows, nextPageToken } = cutPage(found, page, (row) => [row.sortValue, row.id]);
+      const { rows, nextPageToken } = cutPage(
+        found,
+        page,
+        (row) => [row.sortValue, row.id],
+        (row) => messageSize(AgentSchema, agentToMessage(row)),
+      );
       return { agents: await withErrors(db, projectId, rows), nextPageToken };
     },
 

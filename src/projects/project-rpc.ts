@@ -4,12 +4,13 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import {
   CreateProjectRequestSchema,
   CreateProjectResponseSchema,
-  type ProjectSchema,
+  ProjectSchema,
   type ProjectService,
 } from "../../gen/drover/v1/project_service_pb.js";
 import { appendAudit } from "../audit/audit-log.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerWithRole, type OperatorCaller } from "../identity/caller.ts";
+import { messageSize } from "../runtime/message-size.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import { formatId, newUuid } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
@@ -40,7 +41,12 @@ export function createProjectRpc(db: Db): ServiceImpl<typeof ProjectService> {
       const caller = callerWithRole(context, "operator");
       const page = readPageRequest(request.pageSize, request.pageToken, ["name"], caller.server);
       const rows = await listProjects(db, caller.server ? undefined : caller.projectId, page);
-      const { rows: projects, nextPageToken } = cutPage(rows, page, (row) => [row.name]);
+      const { rows: projects, nextPageToken } = cutPage(
+        rows,
+        page,
+        (row) => [row.name],
+        (row) => messageSize(ProjectSchema, toMessage(row)),
+      );
       return { projects: projects.map(toMessage), nextPageToken };
     },
   };

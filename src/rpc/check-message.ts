@@ -1,13 +1,14 @@
 import type { DescMessage, JsonValue, Message, MessageShape } from "@bufbuild/protobuf";
-import type { ListValue, Struct, Value } from "@bufbuild/protobuf/wkt";
+import type { Duration, ListValue, Struct, Timestamp, Value } from "@bufbuild/protobuf/wkt";
 import type { Violation } from "../runtime/refusal.ts";
+import { durationProblem, timestampProblem } from "./check-time.ts";
 import { type JsonLevel, levelOfJson, levelOfTree } from "./json-tree.ts";
 import { type Content, type FieldCheck, type MessagePlan, messagePlan } from "./message-plan.ts";
 import { type Path, printPath } from "./violation-path.ts";
 
 /*
  * What no field of any message may hold, since neither the database nor JSON takes it: NUL and lone surrogates in
- * texts and keys, numbers that are not finite, JSON that is nested too deep. Looks at every message without calling
+ * texts and keys, numbers that are not finite, times beyond the calendar, JSON that is nested too deep. Looks at every message without calling
  * itself, whatever its depth.
  */
 
@@ -98,6 +99,14 @@ class Walk {
       case "number":
         this.#checkScalar(value, path);
         break;
+      case "time":
+        // The descriptor says that a Timestamp stands here.
+        this.#reportProblem(timestampProblem(value as Timestamp), path);
+        break;
+      case "duration":
+        // The descriptor says that a Duration stands here.
+        this.#reportProblem(durationProblem(value as Duration), path);
+        break;
       case "json":
         // The runtime keeps a Struct as the JSON object that it stands for.
         this.#addJson(levelOfJson(value as JsonValue), 1, path);
@@ -149,6 +158,10 @@ class Walk {
   #checkText(text: string, path: Path | undefined, what: "" | "key "): void {
     if (text.includes("\0")) this.#report(path, `${what}must not contain NUL`);
     if (!text.isWellFormed()) this.#report(path, `${what}must not contain lone surrogates`);
+  }
+
+  #reportProblem(problem: string | undefined, path: Path): void {
+    if (problem !== undefined) this.#report(path, problem);
   }
 
   #report(path: Path | undefined, description: string): void {

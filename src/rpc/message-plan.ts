@@ -3,8 +3,8 @@ import { isWrapperDesc } from "@bufbuild/protobuf/wkt";
 import type { Step } from "./violation-path.ts";
 
 /*
- * What has to be looked at in a message, worked out once for its descriptor: fields without text or floating point
- * are left out, and so are messages that hold none at any depth.
+ * What has to be looked at in a message, worked out once for its descriptor: fields without text, floating point
+ * or time are left out, and so are messages that hold none at any depth.
  */
 
 /** The fields of one type of message that can hold something wrong. */
@@ -23,6 +23,8 @@ export type Content =
   | { readonly kind: "nothing" }
   | { readonly kind: "text" }
   | { readonly kind: "number" }
+  | { readonly kind: "time" }
+  | { readonly kind: "duration" }
   | { readonly kind: "json" }
   | { readonly kind: "tree" }
   | { readonly kind: "message"; readonly plan: MessagePlan };
@@ -70,6 +72,10 @@ function contentOf(field: DescField, reachable: ReadonlyMap<DescMessage, Message
     case "google.protobuf.Value":
     case "google.protobuf.ListValue":
       return { kind: "tree" };
+    case "google.protobuf.Timestamp":
+      return { kind: "time" };
+    case "google.protobuf.Duration":
+      return { kind: "duration" };
   }
   const plan = reachable.get(field.message);
   return plan === undefined ? { kind: "nothing" } : { kind: "message", plan };

@@ -2,12 +2,10 @@ import type { DescEnum, DescMessage, Message } from "@bufbuild/protobuf";
 import { pathToString } from "@bufbuild/protobuf/reflect";
 import { type Violation as BrokenRule, createValidator, type Validator } from "@bufbuild/protovalidate";
 import type { Interceptor } from "@connectrpc/connect";
-import { Refusal, type Violation } from "../runtime/refusal.ts";
+import type { Violation } from "../runtime/refusal.ts";
 import { findTextViolations } from "./check-message.ts";
 import { findJsonViolations } from "./json-limits.ts";
-
-/** At most so many violations are listed: a megabyte of bad fields must not become a megabyte of answer. */
-const MAX_LISTED = 100;
+import { refuseViolations } from "./refuse-violations.ts";
 
 /**
  * Refuses requests that break a rule of the contract, with every violation listed. What a text must not hold is checked
@@ -41,7 +39,7 @@ function validate(validator: Validator, schema: DescMessage, message: Message): 
   const violations = findTextViolations(schema, message);
   if (violations.length === 0) violations.push(...findJsonViolations(schema, message));
   if (violations.length === 0) violations.push(...contractViolations(validator, schema, message));
-  if (violations.length > 0) throw invalid(violations.slice(0, MAX_LISTED));
+  if (violations.length > 0) throw refuseViolations(violations);
 }
 
 function contractViolations(validator: Validator, schema: DescMessage, message: Message): Violation[] {
@@ -74,9 +72,4 @@ function enumNames(descEnum: DescEnum, allowed: readonly number[] | undefined): 
     allowed === undefined ? number !== 0 : allowed.includes(number),
   );
   return values.map(({ name }) => name.slice(descEnum.sharedPrefix?.length ?? 0).toLowerCase());
-}
-
-function invalid(violations: Violation[]): Refusal {
-  const sentences = violations.map(({ field, description }) => `${field}: ${description}`);
-  return new Refusal("invalid-argument", sentences.join("; "), { violations });
 }

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { invalidField } from "../runtime/refusal.ts";
+import { countThatFit } from "./page-size.ts";
 
 const DEFAULT_PAGE_SIZE = 100;
 
@@ -50,15 +51,20 @@ export function readPageRequest(
   return { size, after, scope };
 }
 
-/** Cuts the page off rows of which one more than the page's size was asked for. */
+/**
+ * Cuts the page off rows of which one more than the page's size was asked for. It ends sooner where the rows would be
+ * too much for one answer; `sizeOf` is the bytes of a row in it.
+ */
 export function cutPage<Row>(
   rows: Row[],
   request: PageRequest,
   sortValues: (row: Row) => string[],
+  sizeOf: (row: Row) => number,
 ): Page<Row> {
-  const page = rows.slice(0, request.size);
+  const candidates = rows.slice(0, request.size);
+  const page = candidates.slice(0, countThatFit(candidates, sizeOf));
   const last = page.at(-1);
-  if (rows.length <= request.size || last === undefined) return { rows: page, nextPageToken: "" };
+  if (rows.length === page.length || last === undefined) return { rows: page, nextPageToken: "" };
   const token = Buffer.from(JSON.stringify([request.scope, ...sortValues(last)])).toString("base64url");
   return { rows: page, nextPageToken: token };
 }

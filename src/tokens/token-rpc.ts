@@ -13,11 +13,12 @@ import {
   RevokeTokenRequestSchema,
   RevokeTokenResponseSchema,
   TokenRole,
-  type TokenSchema,
+  TokenSchema,
   type TokenService,
 } from "../../gen/drover/v1/token_service_pb.js";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerOf, callerWithRole, type Role } from "../identity/caller.ts";
+import { messageSize } from "../runtime/message-size.ts";
 import { invalidField } from "../runtime/refusal.ts";
 import { formatId, parseId } from "../runtime/resource-id.ts";
 import { type Db, inTransaction } from "../storage/database.ts";
@@ -95,10 +96,12 @@ export function createTokenRpc(
         ...(agent !== "" && { agent }),
         oldestFirst: orderBy === "created_at",
       };
-      const { rows, nextPageToken } = cutPage(await listTokens(db, filter, page), page, (row) => [
-        row.sortTime,
-        row.id,
-      ]);
+      const { rows, nextPageToken } = cutPage(
+        await listTokens(db, filter, page),
+        page,
+        (row) => [row.sortTime, row.id],
+        (row) => messageSize(TokenSchema, toMessage(row)),
+      );
       return { tokens: rows.map(toMessage), nextPageToken };
     },
 

@@ -42,7 +42,11 @@ export interface RawAnswer {
 }
 
 /** Sends bytes as they are and reads the RPC's code out of the answer. */
-export async function rawCall(way: RawWay, doors: OpenDoors, call: RawCall): Promise<RawAnswer> {
+export async function rawCall(
+  way: RawWay,
+  doors: Pick<OpenDoors, "webUrl" | "grpcTarget">,
+  call: RawCall,
+): Promise<RawAnswer> {
   const kind = way.startsWith("Connect JSON")
     ? "json"
     : way.startsWith("Connect")

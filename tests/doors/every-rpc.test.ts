@@ -1,0 +1,232 @@
+import type {
+  DescMessage,
+  DescMethodUnary,
+  JsonValue,
+  MessageInitShape,
+  MessageShape,
+} from "@bufbuild/protobuf";
+import { toJson } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
+import { describe, expect, test } from "vitest";
+import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import { EventService } from "../../gen/drover/v1/event_service_pb.js";
+import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
+import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import { UNARY_METHODS } from "../helpers/contract.ts";
+import { type CallOptions, type DoorClient, messageOf, refusalOf } from "../helpers/door-client.ts";
+import { DOORS, type DoorName, useDoors } from "../helpers/door-suite.ts";
+import { uniqueName } from "../helpers/fleet.ts";
+
+const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
+const { getAgent, listAgents, listErrorGroups, listErrors, removeAgent, resetAgent } = FleetService.method;
+const { createToken, getToken, listTokens, revokeToken } = TokenService.method;
+const { createProject, listProjects } = ProjectService.method;
+const { listAuditEntries } = EventService.method;
+
+const doors = useDoors();
+
+/**
+ * The story of one project, told through one door: every answer in order, and in the end every row it left behind.
+ * Ids, times and secrets are replaced by what they are, numbered in order of appearance, so that two doors that do the
+ * same tell the same story.
+ */
+class Story {
+  readonly answers: [string, JsonValue][] = [];
+  readonly #door: DoorClient;
+
+  constructor(door: DoorClient) {
+    this.#door = door;
+  }
+
+  async tell<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    options: CallOptions,
+  ): Promise<MessageShape<O>> {
+    const message = messageOf(await this.#door.call(method, request, options));
+    this.answers.push([method.name, toJson(method.output, message, { alwaysEmitImplicit: true })]);
+    return message;
+  }
+
+  async tellRefusal<I extends DescMessage>(
+    method: DescMethodUnary<I>,
+    request: MessageInitShape<I>,
+    options: CallOptions,
+  ): Promise<Code> {
+    const { code, message, violations, reason } = refusalOf(await this.#door.call(method, request, options));
+    this.answers.push([method.name, { code, message, violations, reason: reason ?? "" }]);
+    return code;
+  }
+}
+
+function normalizer(project: string): (text: string) => string {
+  const seen = new Map<string, number>();
+  const numbered = (what: string) => {
+    if (!seen.has(what)) seen.set(what, seen.size);
+    return `#${seen.get(what)}`;
+  };
+  return (text) =>
+    text
+      .replaceAll(project, "PROJECT")
+      .replace(/drv_([a-z]{3})_\w+/g, (token, role: string) => `SECRET ${role} ${numbered(token)}`)
+      .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, numbered)
+      .replace(/\d{4}-\d\d-\d\d[T ][0-9:.]+(Z|\+00(:00)?)/g, "TIME")
+      .replace(/"nextPageToken": ?"[^"]+"/g, '"nextPageToken":"PAGE"')
+      .replace(/\\\\x[0-9a-f]{64}/g, "HASH");
+}
+
+async function rowsOf(project: string): Promise<string[]> {
+  const rows: string[] = [];
+  const tables = ["projects", "tokens", "agents", "agent_states", "agent_sessions", "heartbeat_effects"];
+  for (const table of [...tables, "error_reports", "audit_entries", "enrollments"]) {
+    const key = table === "projects" ? "id" : "project_id";
+    const statement = `SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM ${table} t
+      WHERE ${key} = (SELECT id FROM projects WHERE name = '${project}')`;
+    // A statement without values, so that the table can be named.
+    const found = await doors.server.database<{ row: string }>(
+      Object.assign([statement], { raw: [statement] }),
+    );
+    rows.push(...found.map(({ row }) => `${table} ${row}`));
+  }
+  return rows;
+}
+
+async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: string[]; called: Set<string> }> {
+  const story = new Story(doors.door(name));
+  const project = uniqueName("project");
+  const server: CallOptions = { token: doors.server.operatorToken };
+  const there: CallOptions = { ...server, headers: { "x-drover-project": project } };
+
+  const made = await story.tell(createProject, { name: project, requestId: `made-${project}` }, server);
+  expect(made.project?.name).toBe(project);
+  expect(await story.tellRefusal(createProject, { name: project }, server)).toBe(Code.AlreadyExists);
+  const operator: CallOptions = {
+    token: (await story.tell(createToken, { role: TokenRole.OPERATOR }, there)).secret,
+  };
+  const { projects } = await story.tell(listProjects, {}, operator);
+  expect(projects.map((each) => each.name)).toEqual([project]);
+
+  const wish = {
+    role: TokenRole.ENROLLMENT,
+    maxUses: 2,
+    labels: { zone: "a" },
+    ttl: { seconds: 600n, nanos: 5e8 },
+  };
+  const enrollment = await story.tell(createToken, wish, operator);
+  const viewer = await story.tell(createToken, { role: TokenRole.VIEWER, ttl: { seconds: 60n } }, operator);
+  await story.tell(createToken, { role: TokenRole.RUNNER, labels: {} }, operator);
+  await story.tell(getToken, { token: viewer.token?.id ?? "" }, operator);
+  const first = await story.tell(listTokens, { pageSize: 3, orderBy: "created_at" }, operator);
+  expect(first.tokens).toHaveLength(3);
+  const rest = { pageSize: 3, pageToken: first.nextPageToken, orderBy: "created_at" };
+  expect((await story.tell(listTokens, rest, operator)).tokens).toHaveLength(1);
+  await story.tell(listTokens, { role: [TokenRole.VIEWER, TokenRole.RUNNER] }, operator);
+
+  const one = await story.tell(
+    enroll,
+    {
+      name: "gpu-1",
+      nonce: "n-1",
+      labels: { owner: "me", zone: "b" },
+      capabilities: ["cuda", "fp16"],
+      deviceInfo: { os: "linux", cores: 8, disks: [{ gb: 1.5 }, null, true], empty: {} },
+    },
+    { token: enrollment.secret },
+  );
+  expect(one.agent?.labels).toEqual({ owner: "me", zone: "a" });
+  await story.tell(enroll, { name: "gpu-2" }, { token: enrollment.secret });
+  expect(await story.tellRefusal(enroll, { name: "gpu-3" }, { token: enrollment.secret })).toBe(
+    Code.Unauthenticated,
+  );
+
+  const agent: CallOptions = { token: one.secret };
+  const session = (sequence: bigint) => ({ bootId: "boot-1", sequence });
+  const busy = await story.tell(
+    heartbeat,
+    {
+      status: AgentStatus.BUSY,
+      currentTask: { taskId: "task_none", leaseEpoch: 3n, progress: 0.25, detail: "a quarter" },
+      error: { severity: Severity.WARNING, message: "80 °C", context: { sensor: 3, at: ["a", { b: null }] } },
+      capabilities: ["cuda"],
+      deviceInfo: { os: "linux" },
+      labels: { owner: "you" },
+      gauges: { hashrate: 1.5e9, fans: 0 },
+      session: session(1n),
+    },
+    agent,
+  );
+  expect([busy.acknowledged, busy.agentStatus, busy.duplicate]).toEqual([true, AgentStatus.BUSY, false]);
+  const fatal = { severity: Severity.FATAL, message: "gone" };
+  const failed = { status: AgentStatus.BUSY, error: fatal, session: session(2n) };
+  expect((await story.tell(heartbeat, failed, agent)).agentStatus).toBe(AgentStatus.ERROR);
+  expect((await story.tell(heartbeat, failed, agent)).duplicate).toBe(true);
+  const report = {
+    severity: Severity.CRITICAL,
+    message: "worker 17 died",
+    context: { code: 137 },
+    requestId: "r-2",
+  };
+  await story.tell(reportError, { ...report, taskId: "task_none" }, agent);
+
+  expect((await story.tell(listErrors, {}, operator)).errors).toHaveLength(3);
+  await story.tell(
+    listErrors,
+    { agent: "gpu-1", severity: [Severity.FATAL, Severity.WARNING], pageSize: 1 },
+    operator,
+  );
+  await story.tell(listErrors, { since: { seconds: 4_000_000_000n }, orderBy: "created_at" }, operator);
+  expect((await story.tell(listErrorGroups, { agent: "gpu-1" }, operator)).errorGroups).toHaveLength(3);
+  const seen = await story.tell(getAgent, { agent: "gpu-1" }, { token: viewer.secret });
+  expect(seen.agent?.status).toBe(AgentStatus.ERROR);
+  await story.tell(
+    listAgents,
+    { status: [AgentStatus.ERROR], labels: ["owner=you"], orderBy: "name desc" },
+    operator,
+  );
+  await story.tell(listAgents, { pageSize: 1, orderBy: "created_at" }, operator);
+  await story.tell(resetAgent, { agent: "gpu-1", requestId: "r-3" }, operator);
+  await story.tell(heartbeat, { status: AgentStatus.BENCHMARKED, session: session(3n) }, agent);
+  const { secret } = await story.tell(rotateToken, { requestId: "r-4" }, agent);
+  await story.tell(heartbeat, { status: AgentStatus.ONLINE, session: session(4n) }, { token: secret });
+  expect(await story.tellRefusal(heartbeat, { status: AgentStatus.ONLINE }, agent)).toBe(
+    Code.Unauthenticated,
+  );
+  await story.tell(revokeToken, { token: viewer.token?.id ?? "", requestId: "r-5" }, operator);
+  await story.tell(getToken, { token: viewer.token?.id ?? "" }, operator);
+  await story.tell(removeAgent, { agent: "gpu-1", requestId: "r-6" }, operator);
+  expect(await story.tellRefusal(getAgent, { agent: "gpu-1" }, operator)).toBe(Code.NotFound);
+  expect((await story.tell(listErrors, { agent: one.agent?.id ?? "" }, operator)).errors).toHaveLength(3);
+  const audit = await story.tell(listAuditEntries, { pageSize: 1000, orderBy: "time" }, operator);
+  expect(audit.entries.length).toBeGreaterThan(15);
+  await story.tell(
+    listAuditEntries,
+    { field: "status", action: ["agent.status_changed"], pageSize: 2 },
+    operator,
+  );
+
+  const normalize = normalizer(project);
+  const answers: unknown = JSON.parse(normalize(JSON.stringify(story.answers)));
+  // Ids rise with time, so that they order what happened; what they are is left out afterwards.
+  const rows = (await rowsOf(project)).sort().map(normalize);
+  return { answers, rows: rows.sort(), called: new Set(story.answers.map(([method]) => method)) };
+}
+
+describe("the story of one project", () => {
+  const reference = { told: undefined as Awaited<ReturnType<typeof tellStory>> | undefined };
+
+  test.each(DOORS)("is the same through %s", async (name) => {
+    const told = await tellStory(name);
+    reference.told ??= told;
+    expect(told.answers).toEqual(reference.told.answers);
+    expect(told.rows).toEqual(reference.told.rows);
+    expect(told.rows.length).toBeGreaterThan(25);
+  });
+
+  test("has every RPC in it", () => {
+    const missing = UNARY_METHODS.filter(({ name }) => !reference.told?.called.has(name));
+    expect(missing.map(({ name }) => name)).toEqual([]);
+  });
+});

@@ -1,0 +1,250 @@
+import type { DescMethodUnary, JsonValue, MessageInitShape } from "@bufbuild/protobuf";
+import { toJson } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
+import { describe, expect, test } from "vitest";
+import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import { UNARY_METHODS } from "../helpers/contract.ts";
+import { messageOf, refusalOf } from "../helpers/door-client.ts";
+import { DOORS, type DoorName, useDoors } from "../helpers/door-suite.ts";
+import { newAgent, newToken, uniqueName } from "../helpers/fleet.ts";
+
+const { heartbeat, reportError, rotateToken } = AgentService.method;
+const { listAgents, removeAgent, resetAgent } = FleetService.method;
+const { createToken } = TokenService.method;
+
+const doors = useDoors();
+
+/** A mutation to be repeated: who makes it, with what, and how often it has had its effect. */
+interface Mutation {
+  token: string;
+  request: object;
+  /** A different request for the same id, where there is one. */
+  other?: object;
+  effects: () => Promise<number>;
+}
+
+async function count(statement: TemplateStringsArray, ...values: unknown[]): Promise<number> {
+  const rows = await doors.server.database<{ n: bigint }>(statement, ...values);
+  return Number(rows[0]?.n);
+}
+
+const uuidOf = (id: string) => id.slice(id.indexOf("_") + 1);
+const fatal = { status: AgentStatus.ONLINE, error: { severity: Severity.FATAL, message: "gone" } };
+
+/** Every method that takes a request_id, with a fresh mutation of it. */
+const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
+  ReportError: async () => {
+    const { token, id } = await newAgent(doors);
+    return {
+      token,
+      request: {
+        severity: Severity.MAJOR,
+        message: "hot",
+        context: { b: 1, a: [1, { c: null }], "10": 2, "9": 3 },
+      },
+      other: { severity: Severity.MAJOR, message: "cold" },
+      effects: () => count`SELECT count(*) AS n FROM error_reports WHERE agent_id = ${uuidOf(id)}::uuid`,
+    };
+  },
+  RotateToken: async () => {
+    const { token, id } = await newAgent(doors);
+    return {
+      token,
+      request: {},
+      effects: async () =>
+        (await count`SELECT count(*) AS n FROM tokens WHERE agent_id = ${uuidOf(id)}::uuid`) - 1,
+    };
+  },
+  ResetAgent: async () => {
+    const { name, id, token } = await newAgent(doors);
+    messageOf(await doors.anyDoor.call(heartbeat, fatal, { token }));
+    return {
+      token: doors.server.operatorToken,
+      request: { agent: name },
+      other: { agent: "another" },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries
+          WHERE subject = ${id} AND reason = 'reset by an operator'`,
+    };
+  },
+  RemoveAgent: async () => {
+    const { name, id } = await newAgent(doors);
+    return {
+      token: doors.server.operatorToken,
+      request: { agent: name },
+      other: { agent: "another" },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'agent.removed'`,
+    };
+  },
+  CreateToken: async () => {
+    const label = uniqueName("label");
+    return {
+      token: doors.server.operatorToken,
+      request: {
+        role: TokenRole.VIEWER,
+        labels: { z: label, a: "1", "10": "x", "9": "y" },
+        ttl: { seconds: 60n },
+      },
+      other: { role: TokenRole.VIEWER },
+      effects: () => count`SELECT count(*) AS n FROM tokens WHERE labels->>'z' = ${label}`,
+    };
+  },
+  RevokeToken: async () => {
+    const { id } = await newToken(doors, { role: TokenRole.VIEWER });
+    return {
+      token: doors.server.operatorToken,
+      request: { token: id },
+      other: { token: "token_01900000-0000-7000-8000-000000000000" },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'token.revoked'`,
+    };
+  },
+  CreateProject: async () => {
+    const name = uniqueName("project");
+    return {
+      token: doors.server.operatorToken,
+      request: { name },
+      other: { name: uniqueName("project") },
+      effects: () => count`SELECT count(*) AS n FROM projects WHERE name = ${name}`,
+    };
+  },
+};
+
+const methods = UNARY_METHODS.filter(({ input }) => input.fields.some(({ name }) => name === "request_id"));
+
+async function send(
+  name: DoorName,
+  method: DescMethodUnary,
+  { token }: Mutation,
+  request: object,
+  requestId: string,
+) {
+  // The table holds requests of many methods; each is sent with its own.
+  const init = { ...request, requestId } as MessageInitShape<typeof method.input>;
+  return await doors.door(name).call(method, init, { token });
+}
+
+/** An answer without its secret, which no repeat can give again. */
+function withoutSecret(method: DescMethodUnary, outcome: Awaited<ReturnType<typeof send>>): JsonValue {
+  const json = toJson(method.output, messageOf(outcome));
+  return typeof json === "object" && json !== null && "secret" in json ? { ...json, secret: "" } : json;
+}
+
+const mutationOf = (method: DescMethodUnary): Promise<Mutation> => {
+  const make = mutations[method.name];
+  if (make === undefined) throw new Error(`${method.name} takes a request_id and has no test of it`);
+  return make();
+};
+
+describe.each(methods.map((method) => ({ name: method.name, method })))("$name", ({ method }) => {
+  test.each(DOORS)(
+    "made through %s, then repeated through every door, has one effect and one answer",
+    async (name) => {
+      const mutation = await mutationOf(method);
+      const requestId = uniqueName("request");
+      const first = withoutSecret(method, await send(name, method, mutation, mutation.request, requestId));
+      expect(await mutation.effects()).toBe(1);
+      for (const again of DOORS) {
+        const repeat = await send(again, method, mutation, mutation.request, requestId);
+        expect([again, withoutSecret(method, repeat)]).toEqual([again, first]);
+      }
+      expect(await mutation.effects()).toBe(1);
+    },
+  );
+
+  test("sent through every door at once has one effect and one answer", async () => {
+    const mutation = await mutationOf(method);
+    const requestId = uniqueName("request");
+    const outcomes = await Promise.all(
+      DOORS.map((name) => send(name, method, mutation, mutation.request, requestId)),
+    );
+    const answers = new Set(outcomes.map((outcome) => JSON.stringify(withoutSecret(method, outcome))));
+    expect(answers.size).toBe(1);
+    expect(await mutation.effects()).toBe(1);
+  });
+
+  test("the id of another request is refused by name", async () => {
+    const mutation = await mutationOf(method);
+    if (mutation.other === undefined) return;
+    const requestId = uniqueName("request");
+    messageOf(await send("REST", method, mutation, mutation.request, requestId));
+    for (const name of DOORS) {
+      const refusal = refusalOf(await send(name, method, mutation, mutation.other, requestId));
+      expect(refusal.code).toBe(Code.InvalidArgument);
+      expect(refusal.violations.map(({ field }) => field)).toEqual(["request_id"]);
+    }
+  });
+});
+
+describe.each(DOORS)("%s", (name) => {
+  test("a repeat gives a fresh secret for the same token, and the one before is dead", async () => {
+    const mutation = await mutationOf(createToken);
+    const requestId = uniqueName("request");
+    const secrets: string[] = [];
+    for (const door of [name, ...DOORS]) {
+      const init = { ...mutation.request, role: TokenRole.VIEWER, requestId };
+      const { secret } = messageOf(await doors.door(door).call(createToken, init, { token: mutation.token }));
+      for (const old of secrets) {
+        expect(refusalOf(await doors.door(door).call(listAgents, {}, { token: old })).code).toBe(
+          Code.Unauthenticated,
+        );
+      }
+      messageOf(await doors.door(door).call(listAgents, {}, { token: secret }));
+      expect(secrets).not.toContain(secret);
+      secrets.splice(0, secrets.length, secret);
+    }
+  });
+
+  test("a repeated rotation leaves one working renewal, and the token in use until that is used", async () => {
+    const { token } = await newAgent(doors);
+    const requestId = uniqueName("request");
+    const door = doors.door(name);
+    const first = messageOf(await doors.anyDoor.call(rotateToken, { requestId }, { token })).secret;
+    const second = messageOf(await door.call(rotateToken, { requestId }, { token })).secret;
+    expect(second).not.toBe(first);
+    const beat = { status: AgentStatus.ONLINE };
+    expect(refusalOf(await door.call(heartbeat, beat, { token: first })).code).toBe(Code.Unauthenticated);
+    messageOf(await door.call(heartbeat, beat, { token }));
+    messageOf(await door.call(heartbeat, beat, { token: second }));
+    expect(refusalOf(await door.call(heartbeat, beat, { token })).code).toBe(Code.Unauthenticated);
+  });
+
+  test("one id of two callers is two requests", async () => {
+    const requestId = uniqueName("request");
+    const request = { severity: Severity.MINOR, message: "mine", requestId };
+    const [one, two] = [await newAgent(doors), await newAgent(doors)];
+    const ids: (string | undefined)[] = [];
+    for (const { token } of [one, two]) {
+      ids.push(messageOf(await doors.door(name).call(reportError, request, { token })).errorReport?.id);
+    }
+    expect(new Set(ids).size).toBe(2);
+  });
+
+  test("a refused request leaves its id unused", async () => {
+    const requestId = uniqueName("request");
+    const token = doors.server.operatorToken;
+    const agent = uniqueName("late");
+    const door = doors.door(name);
+    expect(refusalOf(await door.call(removeAgent, { agent, requestId }, { token })).code).toBe(Code.NotFound);
+    await newAgent(doors, { name: agent });
+    messageOf(await door.call(removeAgent, { agent, requestId }, { token }));
+  });
+
+  test("without an id every call counts", async () => {
+    const { token, name: agent } = await newAgent(doors);
+    const door = doors.door(name);
+    for (let i = 0; i < 2; i++) {
+      messageOf(await door.call(reportError, { severity: Severity.MINOR, message: "again" }, { token }));
+    }
+    messageOf(await door.call(resetAgent, { agent }, { token: doors.server.operatorToken }));
+    expect(
+      await count`SELECT count(*) AS n FROM error_reports r JOIN agents a ON a.id = r.agent_id
+      WHERE a.name = ${agent}`,
+    ).toBe(2);
+  });
+});

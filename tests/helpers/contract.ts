@@ -1,0 +1,52 @@
+import { readdirSync } from "node:fs";
+import type { DescMethodUnary, DescService, Message } from "@bufbuild/protobuf";
+
+const folder = new URL("../../gen/drover/v1/", import.meta.url);
+
+/** Every service of the contract, read off the generated code, so that a new one cannot be forgotten. */
+export const SERVICES: readonly DescService[] = (
+  await Promise.all(
+    readdirSync(folder)
+      .filter((name) => name.endsWith("_pb.js"))
+      .map(async (name): Promise<Record<string, unknown>> => await import(new URL(name, folder).href)),
+  )
+).flatMap((module) => Object.values(module).filter(isService));
+
+/** Every unary RPC of the contract. */
+export const UNARY_METHODS: readonly DescMethodUnary[] = SERVICES.flatMap(({ methods }) =>
+  methods.filter((method): method is DescMethodUnary & typeof method => method.methodKind === "unary"),
+);
+
+function isService(exported: unknown): exported is DescService {
+  return (
+    typeof exported === "object" && exported !== null && "kind" in exported && exported.kind === "service"
+  );
+}
+
+const requests: Readonly<Record<string, (unique: string) => object>> = {
+  Enroll: (unique) => ({ name: unique }),
+  Heartbeat: () => ({ status: 2 }),
+  ReportError: (unique) => ({ severity: 3, message: `nothing much, ${unique}` }),
+  RotateToken: () => ({}),
+  ListAgents: () => ({}),
+  GetAgent: (unique) => ({ agent: unique }),
+  ResetAgent: (unique) => ({ agent: unique }),
+  RemoveAgent: (unique) => ({ agent: unique }),
+  ListErrors: () => ({}),
+  ListErrorGroups: () => ({}),
+  ListAuditEntries: () => ({}),
+  CreateToken: () => ({ role: 5 }),
+  ListTokens: () => ({}),
+  GetToken: () => ({ token: "token_01900000-0000-7000-8000-000000000000" }),
+  RevokeToken: () => ({ token: "token_01900000-0000-7000-8000-000000000000" }),
+  CreateProject: (unique) => ({ name: unique }),
+  ListProjects: () => ({}),
+};
+
+/** A valid request of any unary RPC; what it names exists only if `unique` names it. */
+export function sampleRequest(method: DescMethodUnary, unique: string): Message {
+  const request = requests[method.name];
+  if (request === undefined) throw new Error(`${method.name} has no sample request yet`);
+  // The table is keyed by method name alone; a wrong shape fails in the call that the sample is for.
+  return request(unique) as Message;
+}
