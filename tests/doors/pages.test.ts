@@ -41,11 +41,11 @@ beforeAll(async () => {
   await doors.server.database`
     INSERT INTO error_reports (project_id, id, agent_id, severity, message, context, fingerprint)
     SELECT project_id, gen_random_uuid(), id, 4, 'message', ${ones}::text::jsonb, 'fingerprint' || n
-    FROM agents, generate_series(1, 150) n WHERE id = ${id.replace("agent_", "")}::uuid`;
+    FROM agents, generate_series(1, 60) n WHERE id = ${id.replace("agent_", "")}::uuid`;
   await doors.server.database`
     INSERT INTO agents (project_id, id, name, device_info)
     SELECT project_id, gen_random_uuid(), 'large-' || n, ${ones}::text::jsonb
-    FROM agents, generate_series(1, 150) n WHERE id = ${id.replace("agent_", "")}::uuid`;
+    FROM agents, generate_series(1, 60) n WHERE id = ${id.replace("agent_", "")}::uuid`;
   await doors.server.database`
     INSERT INTO agent_states (project_id, agent_id) SELECT project_id, id FROM agents WHERE name LIKE 'large-%'`;
 }, 120_000);
@@ -118,11 +118,9 @@ describe.each(DOORS)("%s", (name) => {
     const [whole] = await walk(name, each, 1000, small.operator);
     expect(whole?.keys.length).toBeGreaterThanOrEqual(8);
     expect(new Set(whole?.keys).size).toBe(whole?.keys.length);
-    for (const pageSize of [3, 5]) {
-      const pages = await walk(name, each, pageSize, small.operator);
-      expect(pages.slice(0, -1).every(({ keys }) => keys.length === pageSize)).toBe(true);
-      expect(pages.flatMap(({ keys }) => keys)).toEqual(whole?.keys);
-    }
+    const pages = await walk(name, each, 5, small.operator);
+    expect(pages.slice(0, -1).every(({ keys }) => keys.length === 5)).toBe(true);
+    expect(pages.flatMap(({ keys }) => keys)).toEqual(whole?.keys);
   });
 
   test.each([
@@ -131,10 +129,10 @@ describe.each(DOORS)("%s", (name) => {
   ])("$what: a page ends before three mebibytes, and the rest follows", async (each) => {
     const pages = await walk(name, each, 1000, large.operator);
     for (const { bytes } of pages) expect(bytes).toBeLessThan(3 * MIB);
-    expect(pages.length).toBeLessThan(8);
+    expect(pages.length).toBe(2);
     const keys = pages.flatMap((page) => page.keys);
-    expect(keys).toHaveLength(150);
-    expect(new Set(keys).size).toBe(150);
+    expect(keys).toHaveLength(60);
+    expect(new Set(keys).size).toBe(60);
   });
 });
 

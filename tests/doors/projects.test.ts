@@ -60,7 +60,7 @@ async function theirState(): Promise<unknown[]> {
   ];
   for (const table of tables) {
     const statement = `SELECT to_jsonb(t) - 'last_used_at' AS row FROM ${table} t
-      WHERE project_id = (SELECT id FROM projects WHERE name = '${theirs.name}') ORDER BY 1::text`;
+      WHERE project_id = (SELECT id FROM projects WHERE name = '${theirs.name}') ORDER BY (to_jsonb(t) - 'last_used_at')::text`;
     // A statement without values, so that the table can be named.
     rows.push(...(await doors.server.database(Object.assign([statement], { raw: [statement] }))));
   }
