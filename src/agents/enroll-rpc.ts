@@ -2,7 +2,6 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { callerWithRole } from "../identity/caller.ts";
-import { confirmCaller } from "../identity/confirm-caller.ts";
 import { type Db, inTransaction } from "../storage/database.ts";
 import type { JsonObject } from "../storage/schema.ts";
 import { agentToMessage } from "./agent-message.ts";
@@ -21,11 +20,7 @@ export function createEnrollRpc(
       // A google.protobuf.Struct reaches handlers as the JSON object that it is.
       const deviceInfo = (request.deviceInfo as JsonObject | undefined) ?? null;
       const wish = { name, nonce, labels, capabilities, deviceInfo, agentTokenTtlMs };
-      const { agent, secret } = await inTransaction(db, async (tx) => {
-        const enrolled = await enrollAgent(tx, caller, wish);
-        await confirmCaller(tx, caller);
-        return enrolled;
-      });
+      const { agent, secret } = await inTransaction(db, (tx) => enrollAgent(tx, caller, wish));
       return {
         agent: agentToMessage(agent),
         secret,

@@ -7,7 +7,7 @@ import { type Db, inTransaction } from "../storage/database.ts";
 import { parseBearer } from "./bearer.ts";
 import { parseToken, secretMatches } from "./token.ts";
 import { keepOnly } from "./token-service.ts";
-import { activate, findToken, type TokenRecord } from "./token-store.ts";
+import { activate, findToken, lockAgentTokens, type TokenRecord } from "./token-store.ts";
 
 /** What a valid token says of its holder. */
 export interface Authentication {
@@ -61,6 +61,7 @@ async function useRenewal(db: Db, record: TokenRecord): Promise<void> {
   if (agentId === null) throw new Error("only an agent's token can be a renewal");
   const actor = actorOf(record);
   const activated = await inTransaction(db, async (tx) => {
+    await lockAgentTokens(tx, record.projectId, agentId);
     if (!(await activate(tx, record.id, record.secretHash))) return false;
     await keepOnly(tx, record.projectId, agentId, record.id, actor);
     const subject = formatId("token", record.id);

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { appendAudit } from "../audit/audit-log.ts";
 import type { AgentCaller, Caller, Role } from "../identity/caller.ts";
+import { unauthenticated } from "../identity/unauthenticated.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import { formatId, newUuid } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
@@ -9,6 +10,7 @@ import { hashSecret, mintToken, parseToken } from "./token.ts";
 import {
   findProjectToken,
   insertToken,
+  lockAgentTokens,
   lockToken,
   putRenewal,
   replaceSecret,
@@ -103,6 +105,7 @@ export async function requireToken(tx: Tx, projectId: string, id: string): Promi
 /** Revokes a token for good; a second time changes nothing. Resolves to the ids that ended. */
 export async function revokeToken(tx: Tx, caller: Caller, id: string, requestId: string): Promise<string[]> {
   const token = await requireToken(tx, caller.projectId, id);
+  if (token.agentId !== null) await lockAgentTokens(tx, caller.projectId, token.agentId);
   const revoked = await revoke(tx, caller.projectId, id, token.agentId);
   await auditRevocations(tx, caller.projectId, revoked, {
     actor: caller.actor,
@@ -119,6 +122,7 @@ export async function revokeAgentTokens(
   agentId: string,
   origin: { actor: string; requestId: string; reason: string },
 ): Promise<string[]> {
+  await lockAgentTokens(tx, projectId, agentId);
   const revoked = await revokeAllOfAgent(tx, projectId, agentId);
   await auditRevocations(tx, projectId, revoked, origin);
   return revoked;
@@ -147,7 +151,8 @@ export async function rotateToken(
   requestId: string,
 ): Promise<MintedToken> {
   const minted = await mintRenewal(tx, caller, ttlMs, 0, requestId);
-  if (minted === undefined) throw new Error("a renewal of any age can be replaced");
+  // A renewal of any age can be replaced, but a token that was replaced itself meanwhile gets none.
+  if (minted === undefined) throw unauthenticated();
   return minted;
 }
 
@@ -167,6 +172,10 @@ async function mintRenewal(
   replaceAfterMs: number,
   requestId: string,
 ): Promise<MintedToken | undefined> {
+  const state = await lockToken(tx, caller.tokenId);
+  // Nobody who held the token may leave its revocation with a new one.
+  if (state === "revoked") throw unauthenticated();
+  if (state === "retired") return undefined;
   const secretBytes = randomBytes(SECRET_BYTES);
   const wishedId = newUuid();
   const { projectId, agentId } = caller;
@@ -195,6 +204,7 @@ export async function keepOnly(
   tokenId: string,
   actor: string,
 ): Promise<void> {
+  await lockAgentTokens(tx, projectId, agentId);
   const retired = await retireOthers(tx, projectId, agentId, tokenId);
   const reason = `replaced by ${formatId("token", tokenId)}`;
   await appendAudit(
@@ -209,9 +219,12 @@ export async function keepOnly(
   );
 }
 
-/** Serialises what is done with one enrollment token until the transaction ends, so that one nonce enrolls one agent. */
+/**
+ * Serialises what is done with one enrollment token until the transaction ends, so that one nonce enrolls one agent.
+ * Refuses where the token was revoked meanwhile.
+ */
 export async function lockEnrollmentToken(tx: Tx, tokenId: string): Promise<void> {
-  await lockToken(tx, tokenId);
+  if ((await lockToken(tx, tokenId)) === "revoked") throw unauthenticated();
 }
 
 /** Counts one use of an enrollment token; false where it is used up, expired or revoked. */

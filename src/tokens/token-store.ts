@@ -244,9 +244,32 @@ export async function revokeAllOfAgent(tx: Tx, projectId: string, agentId: strin
   return rows.map((row) => row.id);
 }
 
+/** What has become of a token by the time that its row is locked; a retired one was replaced by its renewal. */
+export type TokenState = "in force" | "retired" | "revoked";
+
 /** Locks a token's row until the transaction ends. */
-export async function lockToken(tx: Tx, id: string): Promise<void> {
-  await tx.select({ id: tokens.id }).from(tokens).where(eq(tokens.id, id)).for("update");
+export async function lockToken(tx: Tx, id: string): Promise<TokenState> {
+  const [row] = await tx
+    .select({ revokedAt: tokens.revokedAt, retiredAt: tokens.retiredAt })
+    .from(tokens)
+    .where(eq(tokens.id, id))
+    .for("update");
+  if (row === undefined || row.revokedAt !== null) return "revoked";
+  return row.retiredAt === null ? "in force" : "retired";
+}
+
+/**
+ * Locks the rows of an agent's tokens until the transaction ends. Who mints a renewal holds the row of the token that
+ * it is for, so what follows sees every renewal there is, and none comes after.
+ */
+export async function lockAgentTokens(tx: Tx, projectId: string, agentId: string): Promise<void> {
+  await tx
+    .select({ id: tokens.id })
+    .from(tokens)
+    .where(and(eq(tokens.projectId, projectId), eq(tokens.agentId, agentId)))
+    // One order for all, so that two who lock them do not wait for each other.
+    .orderBy(asc(tokens.id))
+    .for("update");
 }
 
 /** Counts one use of an enrollment token; false where it is used up, expired or revoked. */
