@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { parseDuration } from "./runtime/duration.ts";
+import { parseDuration, printDuration } from "./runtime/duration.ts";
 
 /** The server's settings, parsed. */
 export interface Config {
@@ -11,6 +11,10 @@ export interface Config {
   dataDir: string;
   corsOrigins: string[];
   heartbeatIntervalMs: number;
+  /** How long a task is lent without a renewal. */
+  leaseMs: number;
+  retryBackoffMs: number;
+  retryBackoffMaxMs: number;
   agentTokenTtlMs: number;
   logLevel: LogLevel;
 }
@@ -97,6 +101,27 @@ const rules: SettingRule[] = [
     parse: (text) => parseDurationWithin(text, 1_000, 3_600_000, "between 1s and 1h"),
   },
   {
+    env: "DROVER_LEASE",
+    default: "60s",
+    description: "how long a task is lent without a renewal; at least three heartbeat intervals",
+    key: "leaseMs",
+    parse: (text) => parseDurationWithin(text, 3_000, 86_400_000, "between 3s and 1d"),
+  },
+  {
+    env: "DROVER_RETRY_BACKOFF",
+    default: "1s",
+    description: "how long a failed task waits for its first retry; it doubles with each one",
+    key: "retryBackoffMs",
+    parse: (text) => parseDurationWithin(text, 1, 86_400_000, "between 1ms and 1d"),
+  },
+  {
+    env: "DROVER_RETRY_BACKOFF_MAX",
+    default: "5m",
+    description: "the longest wait for a retry",
+    key: "retryBackoffMaxMs",
+    parse: (text) => parseDurationWithin(text, 1, 30 * 86_400_000, "between 1ms and 30d"),
+  },
+  {
     env: "DROVER_AGENT_TOKEN_TTL",
     default: "30d",
     description: "how long an agent's token lives; it is renewed from a third of that on",
@@ -120,9 +145,6 @@ const notHonoured = [
   "DROVER_STALE_AFTER",
   "DROVER_OFFLINE_AFTER",
   "DROVER_OFFLINE_GRACE",
-  "DROVER_LEASE",
-  "DROVER_RETRY_BACKOFF",
-  "DROVER_RETRY_BACKOFF_MAX",
   "DROVER_MAX_HEARTBEATS_PER_SECOND",
   "DROVER_BRAKE_FRACTION",
   "DROVER_BRAKE_MIN_AGENTS",
@@ -171,7 +193,29 @@ export function readConfig(
       );
   }
   if (problems.length > 0) throw new SettingError(problems);
-  return configShape.parse(values);
+  const config = configShape.parse(values);
+  const clashes = findClashes(config);
+  if (clashes.length > 0) throw new SettingError(clashes);
+  return config;
+}
+
+/** Settings that are good by themselves and cannot work together: the inequality that fails. */
+function findClashes({ leaseMs, heartbeatIntervalMs, retryBackoffMs, retryBackoffMaxMs }: Config): string[] {
+  const clashes: string[] = [];
+  // One lost heartbeat, and one that is late, must not cost a lease.
+  if (leaseMs < 3 * heartbeatIntervalMs) {
+    const [lease, interval] = [printDuration(leaseMs), printDuration(heartbeatIntervalMs)];
+    clashes.push(
+      `DROVER_LEASE must be at least 3 x DROVER_HEARTBEAT_INTERVAL, and ${lease} < 3 x ${interval}.`,
+    );
+  }
+  if (retryBackoffMaxMs < retryBackoffMs) {
+    const [first, longest] = [printDuration(retryBackoffMs), printDuration(retryBackoffMaxMs)];
+    clashes.push(
+      `DROVER_RETRY_BACKOFF_MAX must be at least DROVER_RETRY_BACKOFF, and ${longest} < ${first}.`,
+    );
+  }
+  return clashes;
 }
 
 const address = z.object({ host: z.string(), port: z.number() });
@@ -182,6 +226,9 @@ const configShape: z.ZodType<Config> = z.object({
   dataDir: z.string(),
   corsOrigins: z.array(z.string()),
   heartbeatIntervalMs: z.number(),
+  leaseMs: z.number(),
+  retryBackoffMs: z.number(),
+  retryBackoffMaxMs: z.number(),
   agentTokenTtlMs: z.number(),
   logLevel: z.enum(logLevels),
 });

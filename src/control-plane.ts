@@ -4,6 +4,7 @@ import { AgentService } from "../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../gen/drover/v1/fleet_service_pb.js";
 import { ProjectService } from "../gen/drover/v1/project_service_pb.js";
+import { TaskService } from "../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../gen/drover/v1/token_service_pb.js";
 import { findAgentId } from "./agents/agent-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
@@ -20,7 +21,6 @@ import { createFleetRpc } from "./fleet/fleet-rpc.ts";
 import { createHeartbeatRpc } from "./heartbeat/heartbeat-rpc.ts";
 import { type HeartbeatListener, HeartbeatService } from "./heartbeat/heartbeat-service.ts";
 import { forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
-import { noHeldTasks } from "./heartbeat/held-tasks.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
 import type { Caller } from "./identity/caller.ts";
 import { confirmCaller } from "./identity/confirm-caller.ts";
@@ -35,6 +35,14 @@ import { formatId } from "./runtime/resource-id.ts";
 import type { Service } from "./runtime/service.ts";
 import type { Database } from "./storage/database.ts";
 import { Pruner } from "./storage/pruner.ts";
+import { findDue } from "./tasks/claim-store.ts";
+import { forgetOldCommands } from "./tasks/command-store.ts";
+import { HeldTasks } from "./tasks/held-tasks.ts";
+import { createLoanRpc } from "./tasks/loan-rpc.ts";
+import { LoanService, type TaskRules } from "./tasks/loan-service.ts";
+import { createTaskRpc } from "./tasks/task-rpc.ts";
+import { TaskSweeper } from "./tasks/task-sweeper.ts";
+import { WaitingClaims } from "./tasks/waiting-claims.ts";
 import { authenticate } from "./tokens/authenticate.ts";
 import { LastUsedRecorder } from "./tokens/last-used.ts";
 import { createRotateTokenRpc, createTokenRpc } from "./tokens/token-rpc.ts";
@@ -52,11 +60,16 @@ export function createControlPlane(database: Database, config: Config, logger: L
     logger.warn({ err: error }, "uses of tokens were not noted"),
   );
   const pruner = new Pruner(
-    [(batchSize) => forgetOldAnswers(db, batchSize), (batchSize) => forgetOldEffects(db, batchSize)],
+    [
+      (batchSize) => forgetOldAnswers(db, batchSize),
+      (batchSize) => forgetOldEffects(db, batchSize),
+      (batchSize) => forgetOldCommands(db, batchSize),
+    ],
     (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
   );
   const health = new HealthState();
-  const services = [...createServices(database, config, logger), createHealthService(health)];
+  const tasks = createTasks(database, config, logger);
+  const services = [...createServices(database, config, tasks, logger), createHealthService(health)];
   const interceptors = createInterceptors(database, lastUsed, logger);
   const report = (problem: string, error: unknown) => logger.warn({ err: error }, problem);
   const rest = createRestDoor(
@@ -81,17 +94,20 @@ export function createControlPlane(database: Database, config: Config, logger: L
     report,
   });
   const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors });
-  return assemble({ web, grpc, background: [lastUsed, pruner], health, services });
+  const { waiting, sweeper } = tasks;
+  return assemble({ web, grpc, background: [lastUsed, pruner, waiting, sweeper], waiting, health, services });
 }
 
 function assemble(parts: {
   web: Door;
   grpc: Door;
   background: Service[];
+  /** Calls that wait: they end before the doors do, which wait for calls. */
+  waiting: Service;
   health: HealthState;
   services: ServedService[];
 }): ControlPlane {
-  const { web, grpc, background, health, services } = parts;
+  const { web, grpc, background, waiting, health, services } = parts;
   return {
     get addresses() {
       return { http: web.address, grpc: grpc.address };
@@ -104,6 +120,7 @@ function assemble(parts: {
     },
     async stop() {
       health.stopServing();
+      await waiting.stop();
       await Promise.all([web.stop(), grpc.stop()]);
       for (const service of background) await service.stop();
     },
@@ -131,10 +148,41 @@ const addressProblems = [
   ["EAI_AGAIN", "no name service knows"],
 ] as const;
 
-function createServices(database: Database, config: Config, logger: Logger): ServedService[] {
+/** What the services share of tasks. */
+interface Tasks {
+  rules: TaskRules;
+  waiting: WaitingClaims;
+  held: HeldTasks;
+  sweeper: TaskSweeper;
+}
+
+function createTasks({ db }: Database, config: Config, logger: Logger): Tasks {
+  const { leaseMs, retryBackoffMs: firstMs, retryBackoffMaxMs: longestMs } = config;
+  const rules: TaskRules = { leaseMs, backoff: { firstMs, longestMs } };
+  const unhandled = ({ taskId }: { taskId: string }, error: unknown) =>
+    logger.error(
+      { err: error, task: formatId("task", taskId) },
+      "a task could not be handled when its loan ended",
+    );
+  const waiting = new WaitingClaims(
+    (awaited) => findDue(db, awaited),
+    (error) =>
+      logger.warn({ err: error }, "the database was not asked for tasks that are due; it is tried again"),
+  );
+  const sweeper = new TaskSweeper(db, {
+    giveBack: { backoff: rules.backoff, report: unhandled },
+    graceMs: leaseMs,
+    announce: (changes) => waiting.announce(changes),
+    onError: (error) => logger.warn({ err: error }, "ended leases were not taken back; it is tried again"),
+  });
+  return { rules, waiting, held: new HeldTasks(db, rules, waiting, unhandled), sweeper };
+}
+
+function createServices(database: Database, config: Config, tasks: Tasks, logger: Logger): ServedService[] {
   const { db } = database;
+  const { rules, waiting, held } = tasks;
   const listener = createHeartbeatListener(logger);
-  const heartbeats = new HeartbeatService(db, noHeldTasks, listener, config.agentTokenTtlMs);
+  const heartbeats = new HeartbeatService(db, held, listener, config.agentTokenTtlMs);
   const revoked = (tokenIds: string[]) => {
     for (const id of tokenIds) logger.info({ tokenId: formatId("token", id) }, "token revoked");
   };
@@ -145,15 +193,17 @@ function createServices(database: Database, config: Config, logger: Logger): Ser
   return [
     serve(AgentService, {
       ...createEnrollRpc(db, config),
-      ...createHeartbeatRpc(heartbeats, noHeldTasks, config.heartbeatIntervalMs),
-      ...createReportErrorRpc(db),
+      ...createHeartbeatRpc(heartbeats, held, config.heartbeatIntervalMs),
+      ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId)),
+      ...createLoanRpc(new LoanService(db, rules, waiting)),
       ...createRotateTokenRpc(db, config.agentTokenTtlMs),
     }),
     serve(FleetService, {
-      ...createFleetRpc(db, { transition: listener.transition, revoked }),
+      ...createFleetRpc(db, { transition: listener.transition, revoked }, held),
       ...createErrorListRpc(db),
     }),
     serve(EventService, createAuditRpc(db, resolveSubject)),
+    serve(TaskService, createTaskRpc(db, rules, waiting)),
     serve(TokenService, createTokenRpc(db, revoked)),
     serve(ProjectService, createProjectRpc(db)),
   ];

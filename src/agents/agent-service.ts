@@ -121,6 +121,15 @@ export async function lockAgent(tx: Tx, projectId: string, agentId: string): Pro
   return state;
 }
 
+/** Locks the agent's row where there still is one. */
+export async function lockAgentIfThere(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+): Promise<LockedState | undefined> {
+  return await lockAgentState(tx, projectId, agentId);
+}
+
 /**
  * Keeps the agent as it is until the transaction ends, beside others who do the same; resolves to its status. NOT_FOUND
  * where the agent was removed meanwhile. Taken before any lock on a task.

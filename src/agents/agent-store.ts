@@ -180,7 +180,11 @@ export async function lockAgentState(
 }
 
 /** Locks the agent's row against changes, not against others who only look; undefined where the agent is gone. */
-export async function shareAgentState(tx: Tx, projectId: string, agentId: string): Promise<AgentStatus | undefined> {
+export async function shareAgentState(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+): Promise<AgentStatus | undefined> {
   const [row] = await tx
     .select({ status: agentStates.status })
     .from(agentStates)

@@ -23,15 +23,15 @@ export interface AttemptEnd {
 
 /** Writes the ends of attempts and what their tasks are afterwards, all in one statement. */
 export async function writeAttemptEnds(tx: Tx, ends: AttemptEnd[]): Promise<void> {
-  const input = ends.map(({ loan, decision: { outcome, then }, error }) => ({
+  const input = ends.map(({ loan, decision: { outcome, after }, error }) => ({
     project_id: loan.projectId,
     task_id: loan.taskId,
     epoch: String(loan.leaseEpoch),
     outcome,
-    state: then.state,
-    retries: then.retries,
-    losses: then.losses,
-    delay_ms: then.state === "pending" ? (then.delayMs ?? null) : null,
+    state: after.state,
+    retries: after.retries,
+    losses: after.losses,
+    delay_ms: after.state === "pending" ? (after.delayMs ?? null) : null,
     message: error?.message ?? null,
     context: error?.context ?? null,
     error_bytes: error === undefined ? 0 : Buffer.byteLength(JSON.stringify(error)),
@@ -60,7 +60,8 @@ export async function writeAttemptEnds(tx: Tx, ends: AttemptEnd[]): Promise<void
       WHERE a.project_id = m.project_id AND a.task_id = m.task_id AND a.lease_epoch = m.epoch AND a.ended_at IS NULL
     )
     SELECT 1 FROM moved`);
-  if (rows.length !== ends.length) throw new Error(`of ${ends.length} locked tasks ${rows.length} could be written`);
+  if (rows.length !== ends.length)
+    throw new Error(`of ${ends.length} locked tasks ${rows.length} could be written`);
 }
 
 /** What an agent has had to do with a task. */
@@ -85,7 +86,12 @@ export type RefusedResult =
   | { kind: "fail"; error: AttemptError };
 
 /** Keeps a refused result, once however often it comes, and the newest `most` of its task. */
-export async function keepStaleResult(tx: Tx, loan: LoanKey, refused: RefusedResult, most: number): Promise<void> {
+export async function keepStaleResult(
+  tx: Tx,
+  loan: LoanKey,
+  refused: RefusedResult,
+  most: number,
+): Promise<void> {
   const { projectId, taskId } = loan;
   const result = refused.kind === "complete" ? refused.result : undefined;
   const error = refused.kind === "fail" ? refused.error : undefined;

@@ -1,6 +1,13 @@
 import { sql } from "drizzle-orm";
 import type { Db, Tx } from "../storage/database.ts";
-import { recordColumns, taskBytes, type TaskRecord, type TaskRow, taskOfRow, withAgentName } from "./task-store.ts";
+import {
+  recordColumns,
+  type TaskRecord,
+  type TaskRow,
+  taskBytes,
+  taskOfRow,
+  withAgentName,
+} from "./task-store.ts";
 
 /**
  * Candidates beyond those wanted: claims at the same moment look at the same head of the queue and skip what another
@@ -91,7 +98,11 @@ export interface AwaitedTasks {
 
 /** Those of the awaited of which at least one is due now. */
 export async function findDue(db: Db, awaited: AwaitedTasks[]): Promise<AwaitedTasks[]> {
-  const input = awaited.map(({ projectId, kind }, place) => ({ place, project_id: projectId, kind: kind ?? null }));
+  const input = awaited.map(({ projectId, kind }, place) => ({
+    place,
+    project_id: projectId,
+    kind: kind ?? null,
+  }));
   const due = (kindCondition: string) =>
     sql.raw(`EXISTS (
       SELECT 1 FROM generate_series(9, 0, -1) AS level(priority)

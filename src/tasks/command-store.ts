@@ -36,11 +36,21 @@ export async function listWaitingCommands(
   agentId: string,
   limit: number,
 ): Promise<AgentCommand[]> {
-  const rows = await tx.execute<{ sequence: bigint; kind: "cancelTask"; task_id: string | null; reason: string }>(sql`
+  const rows = await tx.execute<{
+    sequence: bigint;
+    kind: "cancelTask";
+    task_id: string | null;
+    reason: string;
+  }>(sql`
     SELECT sequence, kind, task_id, reason FROM agent_commands
     WHERE project_id = ${projectId} AND agent_id = ${agentId} AND acknowledged_at IS NULL
     ORDER BY sequence LIMIT ${limit}`);
-  return [...rows].map(({ sequence, kind, task_id, reason }) => ({ sequence, kind, taskId: task_id ?? undefined, reason }));
+  return [...rows].map(({ sequence, kind, task_id, reason }) => ({
+    sequence,
+    kind,
+    taskId: task_id ?? undefined,
+    reason,
+  }));
 }
 
 /** Notes that the agent has taken these commands; those of others and unknown ones are left alone. */

@@ -37,7 +37,11 @@ export type TaskDecision =
   | { readonly kind: "refuse" };
 
 /** The end of an attempt, and what the task is afterwards. */
-export type EndOfAttempt = { readonly kind: "end"; readonly outcome: AttemptOutcome; readonly then: AfterAttempt };
+export type EndOfAttempt = {
+  readonly kind: "end";
+  readonly outcome: AttemptOutcome;
+  readonly after: AfterAttempt;
+};
 
 /** What a task is after an attempt; `delayMs` undefined: at once, in its place by age. */
 export type AfterAttempt =
@@ -86,7 +90,9 @@ export function decideTask(task: Task, input: TaskInput, backoff: Backoff): Task
       return isLentBy(task, input.loan) ? ended("succeeded", "succeeded", task) : { kind: "refuse" };
     case "fail":
       if (!isLentBy(task, input.loan)) return { kind: "refuse" };
-      return input.retryable ? decideEnding(task, { kind: "failed" }, backoff) : ended("failed", "failed", task);
+      return input.retryable
+        ? decideEnding(task, { kind: "failed" }, backoff)
+        : ended("failed", "failed", task);
     case "cancel":
       return decideCancel(task);
     case "agent-failed":
@@ -101,7 +107,11 @@ export function decideTask(task: Task, input: TaskInput, backoff: Backoff): Task
 }
 
 /** Decides what becomes of a lent task whose attempt ends, by any way but its completion and a failure for good. */
-export function decideEnding(task: LentTask, ending: TaskEnding | { kind: "failed" }, backoff: Backoff): EndOfAttempt {
+export function decideEnding(
+  task: LentTask,
+  ending: TaskEnding | { kind: "failed" },
+  backoff: Backoff,
+): EndOfAttempt {
   const { retries, losses } = task;
   switch (ending.kind) {
     case "failed":
@@ -113,7 +123,11 @@ export function decideEnding(task: LentTask, ending: TaskEnding | { kind: "faile
     case "lost":
       return afterLoss(task);
     case "returned":
-      return { kind: "end", outcome: "returned", then: { state: "pending", retries, losses, delayMs: undefined } };
+      return {
+        kind: "end",
+        outcome: "returned",
+        after: { state: "pending", retries, losses, delayMs: undefined },
+      };
     case "set-aside":
       return ended("set_aside", "quarantined", task);
     default:
@@ -148,13 +162,18 @@ function afterFailure(task: LentTask, outcome: AttemptOutcome, backoff: Backoff)
   const { retries, losses, maxRetries } = task;
   if (retries >= maxRetries) return ended(outcome, "failed", task);
   const delayMs = backoffMs(retries, backoff);
-  return { kind: "end", outcome, then: { state: "pending", retries: retries + 1, losses, delayMs } };
+  return { kind: "end", outcome, after: { state: "pending", retries: retries + 1, losses, delayMs } };
 }
 
 function afterLoss({ retries, losses }: LentTask): EndOfAttempt {
   const next = losses + 1;
-  if (next > MAX_LOSSES) return { kind: "end", outcome: "lost", then: { state: "failed", retries, losses: next } };
-  return { kind: "end", outcome: "lost", then: { state: "pending", retries, losses: next, delayMs: undefined } };
+  if (next > MAX_LOSSES)
+    return { kind: "end", outcome: "lost", after: { state: "failed", retries, losses: next } };
+  return {
+    kind: "end",
+    outcome: "lost",
+    after: { state: "pending", retries, losses: next, delayMs: undefined },
+  };
 }
 
 function ended(
@@ -162,7 +181,7 @@ function ended(
   state: Exclude<AfterAttempt["state"], "pending">,
   { retries, losses }: Task,
 ): EndOfAttempt {
-  return { kind: "end", outcome, then: { state, retries, losses } };
+  return { kind: "end", outcome, after: { state, retries, losses } };
 }
 
 function isLent(task: Task): task is LentTask {

@@ -1,6 +1,6 @@
 import { assertNever } from "../runtime/assert-never.ts";
-import { databaseErrorCode, isTransient } from "../storage/database-error.ts";
 import type { Tx } from "../storage/database.ts";
+import { databaseErrorCode, isTransient } from "../storage/database-error.ts";
 import { type AttemptEnd, type AttemptError, writeAttemptEnds } from "./attempt-store.ts";
 import { type AfterAttempt, decideEnding, type TaskEnding } from "./decide-task.ts";
 import type { LockedLoan } from "./loan-store.ts";
@@ -36,15 +36,25 @@ export async function endAttempts(
   } catch (error) {
     if (isTransient(error)) throw error;
     const [first] = loans;
-    if (loans.length === 1 && first !== undefined) return [await setAside(tx, first, cause, backoff, error, report)];
+    if (loans.length === 1 && first !== undefined)
+      return [await setAside(tx, first, cause, backoff, error, report)];
     const middle = Math.ceil(loans.length / 2);
     const before = await endAttempts(tx, loans.slice(0, middle), cause, backoff, report);
     return [...before, ...(await endAttempts(tx, loans.slice(middle), cause, backoff, report))];
   }
 }
 
-async function writeEnds(tx: Tx, loans: LockedLoan[], cause: EndingCause, backoff: Backoff): Promise<TaskChange[]> {
-  const ends = loans.map((loan) => ({ loan, decision: decideEnding(loan, cause.ending, backoff), error: cause.error }));
+async function writeEnds(
+  tx: Tx,
+  loans: LockedLoan[],
+  cause: EndingCause,
+  backoff: Backoff,
+): Promise<TaskChange[]> {
+  const ends = loans.map((loan) => ({
+    loan,
+    decision: decideEnding(loan, cause.ending, backoff),
+    error: cause.error,
+  }));
   return await writeAll(tx, ends, cause.origin);
 }
 
@@ -70,7 +80,11 @@ async function setAside(
   const message = `it could not be handled when its loan ended${code === undefined ? "" : ` (database error ${code})`}`;
   try {
     return await tx.transaction(async (inner) => {
-      const cause = { ending: { kind: "set-aside" }, error: { message, context: undefined }, origin } as const;
+      const cause = {
+        ending: { kind: "set-aside" },
+        error: { message, context: undefined },
+        origin,
+      } as const;
       const [change] = await writeEnds(inner, [loan], cause, backoff);
       if (change === undefined) throw new Error("one end of an attempt makes one change");
       return change;
@@ -78,7 +92,13 @@ async function setAside(
   } catch (error) {
     if (isTransient(error)) throw error;
     report(loan, error);
-    const stuck: TaskChange = { ...basicsOf(loan), type: "task.stuck", to: loan.state, reason: message, dueInMs: undefined };
+    const stuck: TaskChange = {
+      ...basicsOf(loan),
+      type: "task.stuck",
+      to: loan.state,
+      reason: message,
+      dueInMs: undefined,
+    };
     await recordChanges(tx, [stuck], origin);
     return stuck;
   }
@@ -89,18 +109,18 @@ function basicsOf(loan: LockedLoan): Omit<TaskChange, "type" | "to" | "reason" |
   return { projectId, taskId, kind, from, agentId, leaseEpoch };
 }
 
-function changeOf({ loan, decision: { then }, error }: AttemptEnd): TaskChange {
+function changeOf({ loan, decision: { after }, error }: AttemptEnd): TaskChange {
   return {
     ...basicsOf(loan),
-    type: typeOf(then),
-    to: then.state,
+    type: typeOf(after),
+    to: after.state,
     reason: error?.message ?? "",
-    dueInMs: then.state === "pending" ? (then.delayMs ?? 0) : undefined,
+    dueInMs: after.state === "pending" ? (after.delayMs ?? 0) : undefined,
   };
 }
 
-function typeOf(then: AfterAttempt): TaskChangeType {
-  switch (then.state) {
+function typeOf(after: AfterAttempt): TaskChangeType {
+  switch (after.state) {
     case "pending":
       return "task.requeued";
     case "succeeded":
@@ -112,13 +132,16 @@ function typeOf(then: AfterAttempt): TaskChangeType {
     case "quarantined":
       return "task.quarantined";
     default:
-      return assertNever(then);
+      return assertNever(after);
   }
 }
 
 /** Which of an agent's tasks wait for another try, and which failed for good. */
-export function countFailures(changes: TaskChange[]): { attempted: number; requeued: number; failed: number } {
+export function countFailures(changes: TaskChange[]): {
+  attempted: number;
+  requeued: number;
+  failed: number;
+} {
   const count = (type: TaskChangeType) => changes.filter((change) => change.type === type).length;
   return { attempted: changes.length, requeued: count("task.requeued"), failed: count("task.failed") };
 }
-

@@ -1,7 +1,13 @@
-import { printDuration } from "../runtime/duration.ts";
 import type { Tx } from "../storage/database.ts";
 import { endAttempts, type ReportUnhandled } from "./end-attempts.ts";
-import { extendLoans, findLostHolders, type Holder, lockEndedLoans, lockLoansOf, lockOverdueLoans } from "./loan-store.ts";
+import {
+  extendLoans,
+  findLostHolders,
+  type Holder,
+  lockEndedLoans,
+  lockLoansOf,
+  lockOverdueLoans,
+} from "./loan-store.ts";
 import type { Backoff } from "./task.ts";
 import type { ChangeOrigin, TaskChange } from "./task-change.ts";
 
@@ -37,14 +43,24 @@ export async function giveBackTasks(
   if (holders.length === 0) return [];
   const loans = await lockLoansOf(tx, holders, reason.endedLeasesOnly);
   const error = { message: reason.message, context: undefined };
-  return await endAttempts(tx, loans, { ending: { kind: reason.kind }, error, origin: reason.origin }, backoff, report);
+  return await endAttempts(
+    tx,
+    loans,
+    { ending: { kind: reason.kind }, error, origin: reason.origin },
+    backoff,
+    report,
+  );
 }
 
 /**
  * Takes back up to `limit` tasks whose lease their living agent let end, as losses: an agent that is `live` or `never`.
  * One that is `stale` may come back, and those that are `offline` are given back by whoever called them so.
  */
-export async function returnExpiredLeases(tx: Tx, limit: number, settings: GiveBackSettings): Promise<TaskChange[]> {
+export async function returnExpiredLeases(
+  tx: Tx,
+  limit: number,
+  settings: GiveBackSettings,
+): Promise<TaskChange[]> {
   const loans = await lockEndedLoans(tx, limit);
   const error = { message: "its agent let the lease end", context: undefined };
   const cause = { ending: { kind: "lost" }, error, origin: SERVER } as const;
@@ -52,15 +68,15 @@ export async function returnExpiredLeases(tx: Tx, limit: number, settings: GiveB
 }
 
 /** Fails up to `limit` attempts that have run longer than their task allows; that burns a retry. */
-export async function timeOutAttempts(tx: Tx, limit: number, settings: GiveBackSettings): Promise<TaskChange[]> {
+export async function timeOutAttempts(
+  tx: Tx,
+  limit: number,
+  settings: GiveBackSettings,
+): Promise<TaskChange[]> {
   const loans = await lockOverdueLoans(tx, limit);
-  const changes: TaskChange[] = [];
-  for (const [timeoutMs, same] of Map.groupBy(loans, (loan) => loan.timeoutMs)) {
-    const error = { message: `the attempt ran longer than ${printDuration(timeoutMs)}`, context: undefined };
-    const cause = { ending: { kind: "timed-out" }, error, origin: SERVER } as const;
-    changes.push(...(await endAttempts(tx, same, cause, settings.backoff, settings.report)));
-  }
-  return changes;
+  const error = { message: "the attempt ran longer than its task allows", context: undefined };
+  const cause = { ending: { kind: "timed-out" }, error, origin: SERVER } as const;
+  return await endAttempts(tx, loans, cause, settings.backoff, settings.report);
 }
 
 /** Agents that are offline and hold tasks whose lease is past its end, up to `limit`: theirs are to be given back. */

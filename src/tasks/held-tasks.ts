@@ -2,10 +2,19 @@ import { LRUCache } from "lru-cache";
 import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { isUrgentDue } from "./claim-store.ts";
-import { acknowledgeCommands, type AgentCommand, listWaitingCommands } from "./command-store.ts";
+import { type AgentCommand, acknowledgeCommands, listWaitingCommands } from "./command-store.ts";
 import { countFailures, endAttempts, type ReportUnhandled } from "./end-attempts.ts";
+import { type GiveBackReason, giveBackTasks } from "./give-back.ts";
 import { startOf, type TaskRules } from "./loan-service.ts";
-import { type Holder, lockLoansOf, type Progress, readLoans, type Renewal, renewLoans } from "./loan-store.ts";
+import {
+  type Holder,
+  holdsTask,
+  lockLoansOf,
+  type Progress,
+  type Renewal,
+  readLoans,
+  renewLoans,
+} from "./loan-store.ts";
 import { recordChanges, type TaskChange } from "./task-change.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 
@@ -64,7 +73,10 @@ export class HeldTasks {
   readonly #rules: TaskRules;
   readonly #waiting: WaitingClaims;
   readonly #report: ReportUnhandled;
-  readonly #urgent = new LRUCache<string, Promise<boolean>>({ max: PROJECTS_REMEMBERED, ttl: URGENCY_KNOWN_FOR_MS });
+  readonly #urgent = new LRUCache<string, Promise<boolean>>({
+    max: PROJECTS_REMEMBERED,
+    ttl: URGENCY_KNOWN_FOR_MS,
+  });
 
   constructor(db: Db, rules: TaskRules, waiting: WaitingClaims, report: ReportUnhandled) {
     this.#db = db;
@@ -98,9 +110,7 @@ export class HeldTasks {
   /** The UUID of a task that the agent holds, under whatever epoch; undefined where it does not. */
   async findHeld(tx: Tx, agent: Holder, taskId: string): Promise<string | undefined> {
     const uuid = parseId("task", taskId);
-    if (uuid === undefined) return undefined;
-    const loans = await lockLoansOf(tx, [agent], false);
-    return loans.some((loan) => loan.taskId === uuid) ? uuid : undefined;
+    return uuid !== undefined && (await holdsTask(tx, agent, uuid)) ? uuid : undefined;
   }
 
   /** Fails every active task of the agent; the changes are to be announced after the commit. */
@@ -113,6 +123,11 @@ export class HeldTasks {
     } as const;
     const changes = await endAttempts(tx, loans, cause, this.#rules.backoff, this.#report);
     return { failures: countFailures(changes), changes };
+  }
+
+  /** Takes back what agents hold, whose rows are locked; the changes are to be announced after the commit. */
+  async giveBack(tx: Tx, holders: Holder[], reason: GiveBackReason): Promise<TaskChange[]> {
+    return await giveBackTasks(tx, holders, reason, { backoff: this.#rules.backoff, report: this.#report });
   }
 
   /** Notes what the agent has taken; resolves to the commands that still wait, the oldest first. */
@@ -161,15 +176,22 @@ function keyOf({ taskId, leaseEpoch }: { taskId: string; leaseEpoch: bigint }): 
 }
 
 /** An answer for every loan that was named, in the order of the report; `lasting` has the ms of those that hold. */
-function answer(report: TaskReport, lasting: ReadonlyMap<string, number>, changes: TaskChange[]): TaskReportAnswer {
+function answer(
+  report: TaskReport,
+  lasting: ReadonlyMap<string, number>,
+  changes: TaskChange[],
+): TaskReportAnswer {
   const remaining = (claim: TaskClaim) => {
     const taskId = parseId("task", claim.taskId);
     return taskId === undefined ? undefined : lasting.get(keyOf({ taskId, leaseEpoch: claim.leaseEpoch }));
   };
   const { currentTask, heldLeases } = report;
   const named = currentTask === undefined ? heldLeases : [currentTask, ...heldLeases];
-  const unique = new Map(named.map(({ taskId, leaseEpoch }) => [keyOf({ taskId, leaseEpoch }), { taskId, leaseEpoch }]));
-  const currentId = currentTask && remaining(currentTask) !== undefined ? parseId("task", currentTask.taskId) : undefined;
+  const unique = new Map(
+    named.map(({ taskId, leaseEpoch }) => [keyOf({ taskId, leaseEpoch }), { taskId, leaseEpoch }]),
+  );
+  const currentId =
+    currentTask && remaining(currentTask) !== undefined ? parseId("task", currentTask.taskId) : undefined;
   return {
     currentTask:
       currentTask === undefined || currentId === undefined

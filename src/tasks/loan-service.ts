@@ -1,5 +1,6 @@
 import { shareAgent } from "../agents/agent-service.ts";
 import type { AgentCaller } from "../identity/caller.ts";
+import { confirmCaller } from "../identity/confirm-caller.ts";
 import type { PackedJson } from "../runtime/json-value.ts";
 import type { Refusal } from "../runtime/refusal.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
@@ -87,7 +88,14 @@ export class LoanService {
       if (status === "error") throw agentInError();
       const { leaseMs } = this.#rules;
       const unique = [...new Set(kinds)];
-      const tasks = await claimDue(tx, { projectId, agentId, kinds: unique, max, leaseMs, capBytes: MOST_TASK_BYTES });
+      const tasks = await claimDue(tx, {
+        projectId,
+        agentId,
+        kinds: unique,
+        max,
+        leaseMs,
+        capBytes: MOST_TASK_BYTES,
+      });
       const changes = tasks.map((task) => ({
         type: "task.leased" as const,
         projectId,
@@ -101,16 +109,24 @@ export class LoanService {
         dueInMs: undefined,
       }));
       await recordChanges(tx, changes, { actor });
+      // After a long wait above all: nothing is lent to a token that was revoked meanwhile.
+      await confirmCaller(tx, caller);
       return tasks;
     });
   }
 
   /** Notes progress and renews the lease; the first time the task begins to run. Throws AGENT_IN_ERROR, LEASE_LOST, NOT_FOUND. */
-  async update(caller: AgentCaller, taskId: string, leaseEpoch: bigint, progress: Progress): Promise<RenewedLease> {
+  async update(
+    caller: AgentCaller,
+    taskId: string,
+    leaseEpoch: bigint,
+    progress: Progress,
+  ): Promise<RenewedLease> {
     const key = keyOf(caller, taskId, leaseEpoch);
-    return await this.#write<RenewedLease>(async (tx) => {
+    return await this.#write<RenewedLease>(caller, async (tx) => {
       const { projectId, agentId } = caller;
-      if ((await shareAgent(tx, projectId, agentId)) === "error") return { kind: "refused", refusal: agentInError() };
+      if ((await shareAgent(tx, projectId, agentId)) === "error")
+        return { kind: "refused", refusal: agentInError() };
       const { leaseMs } = this.#rules;
       const renewal = { taskId, leaseEpoch, accept: true, ...progress };
       const [renewed] = await renewLoans(tx, projectId, agentId, [renewal], leaseMs);
@@ -133,11 +149,10 @@ export class LoanService {
   ): Promise<TaskRecord> {
     const key = keyOf(caller, taskId, leaseEpoch);
     return await this.#writeResult(caller, key, { kind: "complete", result }, async (tx) => {
-      const loan = await lockLoan(tx, key);
-      if (loan === undefined) return undefined;
-      const task = await completeLoan(tx, key, result);
-      if (task === undefined) return undefined;
-      const changes = [{ ...endOf(key, loan.kind), type: "task.succeeded", from: loan.state, to: "succeeded" } as const];
+      const completed = await completeLoan(tx, key, result);
+      if (completed === undefined) return undefined;
+      const { task, from } = completed;
+      const changes = [{ ...factOf(key, task.kind), type: "task.succeeded", from, to: "succeeded" } as const];
       await recordChanges(tx, changes, caller);
       return { task, changes };
     });
@@ -168,7 +183,7 @@ export class LoanService {
     sent: RefusedResult,
     end: (tx: Tx) => Promise<{ task: TaskRecord; changes: TaskChange[] } | undefined>,
   ): Promise<TaskRecord> {
-    return await this.#write<TaskRecord>(async (tx) => {
+    return await this.#write<TaskRecord>(caller, async (tx) => {
       const inError = (await shareAgent(tx, caller.projectId, caller.agentId)) === "error";
       const ended = inError ? undefined : await end(tx);
       if (ended !== undefined) return { kind: "done", value: ended.task, changes: ended.changes };
@@ -183,8 +198,12 @@ export class LoanService {
     });
   }
 
-  async #write<T>(run: (tx: Tx) => Promise<Written<T>>): Promise<T> {
-    const written = await inTransaction(this.#db, run);
+  async #write<T>(caller: AgentCaller, run: (tx: Tx) => Promise<Written<T>>): Promise<T> {
+    const written = await inTransaction(this.#db, async (tx) => {
+      const result = await run(tx);
+      await confirmCaller(tx, caller);
+      return result;
+    });
     if (written.kind === "refused") throw written.refusal;
     this.#waiting.announce(written.changes);
     return written.value;
@@ -204,9 +223,9 @@ async function requireTask(tx: Tx, { projectId, taskId }: LoanKey): Promise<Task
 
 /** The fact that the agent has begun to work on a task. */
 export function startOf(key: LoanKey, kind: string): TaskChange {
-  return { ...endOf(key, kind), type: "task.started", from: "leased", to: "running" };
+  return { ...factOf(key, kind), type: "task.started", from: "leased", to: "running" };
 }
 
-function endOf(key: LoanKey, kind: string): Omit<TaskChange, "type" | "from" | "to"> {
+function factOf(key: LoanKey, kind: string): Omit<TaskChange, "type" | "from" | "to"> {
   return { ...key, kind, reason: "", dueInMs: undefined };
 }

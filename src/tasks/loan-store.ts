@@ -12,8 +12,8 @@ export interface LoanKey extends Loan {
 
 /** How a task gets on; what is undefined stays. */
 export interface Progress {
-  progress: number | undefined;
-  detail: string | undefined;
+  progress?: number | undefined;
+  detail?: string | undefined;
 }
 
 /** What a renewal made of a task. */
@@ -96,27 +96,40 @@ export async function readLoans(
   }));
 }
 
-/** Ends a task with its result, if the loan still holds; undefined otherwise. */
+/** Ends a task with its result, if the loan still holds; undefined otherwise. `from` is its state before. */
 export async function completeLoan(
   tx: Tx,
   loan: LoanKey,
   result: PackedJson | undefined,
-): Promise<TaskRecord | undefined> {
-  const [row] = await tx.execute<TaskRow>(sql`
-    WITH done AS (
-      UPDATE tasks
-      SET state = 'succeeded', result = ${result?.text ?? null}::json, result_bytes = ${result?.bytes ?? 0}::int,
-        progress = 1, finished_at = clock_timestamp(), lease_expires_at = NULL
+): Promise<{ task: TaskRecord; from: "leased" | "running" } | undefined> {
+  const [row] = await tx.execute<TaskRow & { state_before: "leased" | "running" }>(sql`
+    WITH held AS MATERIALIZED (
+      SELECT project_id, id, state FROM tasks
       WHERE project_id = ${loan.projectId} AND id = ${loan.taskId} AND agent_id = ${loan.agentId}
         AND lease_epoch = ${String(loan.leaseEpoch)}::bigint AND state IN ('leased', 'running')
-      RETURNING *
+      FOR UPDATE
+    ), done AS (
+      UPDATE tasks t
+      SET state = 'succeeded', result = ${result?.text ?? null}::json, result_bytes = ${result?.bytes ?? 0}::int,
+        progress = 1, finished_at = clock_timestamp(), lease_expires_at = NULL
+      FROM held WHERE t.project_id = held.project_id AND t.id = held.id
+      RETURNING t.*, held.state AS state_before
     ), ended AS (
       UPDATE task_attempts a SET ended_at = done.finished_at, outcome = 'succeeded' FROM done
       WHERE a.project_id = done.project_id AND a.task_id = done.id AND a.lease_epoch = done.lease_epoch
         AND a.ended_at IS NULL
     )
-    SELECT ${recordColumns} FROM done t ${withAgentName}`);
-  return row && taskOfRow(row);
+    SELECT ${recordColumns}, t.state_before FROM done t ${withAgentName}`);
+  return row && { task: taskOfRow(row), from: row.state_before };
+}
+
+/** Whether the agent holds the task, under whatever epoch. */
+export async function holdsTask(tx: Tx, holder: Holder, taskId: string): Promise<boolean> {
+  const rows = await tx.execute(sql`
+    SELECT 1 FROM tasks
+    WHERE project_id = ${holder.projectId} AND id = ${taskId} AND agent_id = ${holder.agentId}
+      AND state IN ('leased', 'running')`);
+  return rows.length > 0;
 }
 
 /** A lent task under its lock, as its rules see it. */
@@ -195,14 +208,14 @@ export async function lockEndedLoans(tx: Tx, limit: number): Promise<LockedLoan[
 }
 
 /** Locks up to so many tasks whose attempt has run longer than it may; skips what someone else has locked. */
-export async function lockOverdueLoans(tx: Tx, limit: number): Promise<(LockedLoan & { timeoutMs: number })[]> {
+export async function lockOverdueLoans(tx: Tx, limit: number): Promise<LockedLoan[]> {
   // An attempt that its agent did not call begun counts from the loan: silence must not make it endless.
-  const rows = await tx.execute<LockedRow & { timeout_ms: bigint }>(sql`
-    SELECT ${lockedColumns}, t.timeout_ms FROM tasks t
+  const rows = await tx.execute<LockedRow>(sql`
+    SELECT ${lockedColumns} FROM tasks t
     WHERE t.state IN ('leased', 'running') AND t.timeout_ms IS NOT NULL
       AND coalesce(t.started_at, t.leased_at) + t.timeout_ms * interval '1 ms' <= (SELECT clock_timestamp())
     LIMIT ${limit} FOR UPDATE OF t SKIP LOCKED`);
-  return [...rows].map((row) => ({ ...loanOfRow(row), timeoutMs: Number(row.timeout_ms) }));
+  return [...rows].map(loanOfRow);
 }
 
 /** Agents that are offline and hold tasks whose lease is past its end, up to so many. */

@@ -47,7 +47,10 @@ export interface ChangeOrigin {
  * is to hear of them hears of all.
  */
 export async function recordChanges(tx: Tx, changes: TaskChange[], origin: ChangeOrigin): Promise<void> {
-  await appendAudit(tx, changes.filter(isAudited).map((change) => auditOf(change, origin)));
+  await appendAudit(
+    tx,
+    changes.filter(isAudited).map((change) => auditOf(change, origin)),
+  );
 }
 
 /** Loans and successes are not audited: attempts tell of them, and the audit log is kept much longer than tasks are. */

@@ -6,9 +6,13 @@ export function noSuchTask(): Refusal {
 }
 
 export function agentInError(): Refusal {
-  return new Refusal("failed-precondition", "the agent is in error: it gets and ends no tasks until it has recovered", {
-    reason: "AGENT_IN_ERROR",
-  });
+  return new Refusal(
+    "failed-precondition",
+    "the agent is in error: it gets and ends no tasks until it has recovered",
+    {
+      reason: "AGENT_IN_ERROR",
+    },
+  );
 }
 
 export function leaseLost(): Refusal {

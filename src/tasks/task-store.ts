@@ -194,6 +194,43 @@ export async function writeCancelled(tx: Tx, projectId: string, id: string, reas
     WHERE project_id = ${projectId} AND id = ${id}`);
 }
 
+/** About how large a task's message is, in bytes; 0 where there is no such task. */
+export async function findTaskBytes(db: Db | Tx, projectId: string, id: string): Promise<number> {
+  const [row] = await db.execute<{ bytes: number }>(sql`
+    SELECT ${taskBytes} AS bytes FROM tasks t WHERE t.project_id = ${projectId} AND t.id = ${id}`);
+  return row?.bytes ?? 0;
+}
+
+/** Progress of the tasks that agents hold under the loans given, by agent id. */
+export async function readCurrentTasks(
+  db: Db | Tx,
+  projectId: string,
+  loans: { agentId: string; taskId: string; leaseEpoch: bigint }[],
+): Promise<Map<string, { taskId: string; leaseEpoch: bigint; progress: number; detail: string }>> {
+  const input = loans.map(({ agentId, taskId, leaseEpoch }) => ({
+    agent_id: agentId,
+    id: taskId,
+    epoch: String(leaseEpoch),
+  }));
+  const rows = await db.execute<{
+    agent_id: string;
+    id: string;
+    lease_epoch: bigint;
+    progress: number;
+    detail: string;
+  }>(sql`
+    SELECT t.agent_id, t.id, t.lease_epoch, t.progress, t.detail
+    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(agent_id uuid, id uuid, epoch bigint)
+    JOIN tasks t ON t.project_id = ${projectId} AND t.id = i.id AND t.agent_id = i.agent_id AND t.lease_epoch = i.epoch
+    WHERE t.state IN ('leased', 'running')`);
+  return new Map(
+    [...rows].map(({ agent_id, id, lease_epoch, progress, detail }) => [
+      agent_id,
+      { taskId: id, leaseEpoch: lease_epoch, progress, detail },
+    ]),
+  );
+}
+
 export interface TaskFilter {
   projectId: string;
   states: TaskState[];

@@ -40,7 +40,10 @@ export class WaitingClaims implements Service {
   #stopped = false;
 
   /** `findDue` answers which of the awaited tasks are there. */
-  constructor(findDue: (awaited: AwaitedTasks[]) => Promise<AwaitedTasks[]>, onError: (error: unknown) => void) {
+  constructor(
+    findDue: (awaited: AwaitedTasks[]) => Promise<AwaitedTasks[]>,
+    onError: (error: unknown) => void,
+  ) {
     this.#findDue = findDue;
     this.#onError = onError;
   }
@@ -73,7 +76,12 @@ export class WaitingClaims implements Service {
 
   /** Takes a place; to be taken before the first look, so that what comes between look and wait is not missed. */
   enter(projectId: string, kinds: string[]): WaitingClaim {
-    const claim = new Claim(projectId, new Set(kinds), (from) => this.#wakeOne(from), (gone) => this.#claims.delete(gone));
+    const claim = new Claim(
+      projectId,
+      new Set(kinds),
+      (from) => this.#wakeOne(from),
+      (gone) => this.#claims.delete(gone),
+    );
     this.#claims.add(claim);
     return claim;
   }
@@ -84,7 +92,11 @@ export class WaitingClaims implements Service {
     for (const change of changes) {
       if (change.dueInMs === undefined) continue;
       if (change.dueInMs === 0) this.#wakeOne(change);
-      else delays.set(`${change.projectId} ${change.dueInMs} ${change.kind}`, { change, delayMs: change.dueInMs });
+      else
+        delays.set(`${change.projectId} ${change.dueInMs} ${change.kind}`, {
+          change,
+          delayMs: change.dueInMs,
+        });
     }
     for (const { change, delayMs } of delays.values()) this.#wakeLater(change, delayMs);
   }
@@ -156,13 +168,15 @@ class Claim implements WaitingClaim {
   async woken(leftMs: number, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (this.wakeUps > this.answered) return;
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    this.#resolve = resolve;
-    const timer = setTimeout(resolve, leftMs);
-    const abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
+    let timer: NodeJS.Timeout | undefined;
+    let abort = () => {};
     try {
-      await promise;
+      await new Promise<void>((resolve, reject) => {
+        this.#resolve = resolve;
+        timer = setTimeout(resolve, leftMs);
+        abort = () => reject(signal.reason);
+        signal.addEventListener("abort", abort, { once: true });
+      });
     } finally {
       clearTimeout(timer);
       signal.removeEventListener("abort", abort);
