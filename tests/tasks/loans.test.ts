@@ -76,7 +76,8 @@ describe("claims", () => {
 describe("a loan", () => {
   test("runs from its first update on, and is renewed by each", async () => {
     const { id } = await lend(gpu);
-    await fixture.database.sql`UPDATE tasks SET lease_expires_at = clock_timestamp() + interval '1 second' WHERE id = ${id}`;
+    await fixture.database
+      .sql`UPDATE tasks SET lease_expires_at = clock_timestamp() + interval '1 second' WHERE id = ${id}`;
     expect((await fixture.show(id)).task.state).toBe("leased");
     const lease = await fixture.loans.update(gpu, id, 1n, { progress: 0.25, detail: "a quarter" });
     expect(lease).toEqual({ leaseEpoch: 1n, remainingMs: 60_000 });
@@ -91,7 +92,8 @@ describe("a loan", () => {
 
   test("past its end that nobody took back is revived by its holder", async () => {
     const { id } = await lend(gpu);
-    await fixture.database.sql`UPDATE tasks SET lease_expires_at = clock_timestamp() - interval '1 minute' WHERE id = ${id}`;
+    await fixture.database
+      .sql`UPDATE tasks SET lease_expires_at = clock_timestamp() - interval '1 minute' WHERE id = ${id}`;
     expect((await fixture.show(id)).task.remainingMs).toBe(0);
     await fixture.loans.update(gpu, id, 1n, {});
     expect((await fixture.show(id)).task.remainingMs).toBeGreaterThan(50_000);
@@ -132,11 +134,24 @@ describe("a loan", () => {
       expect(await fixture.claim(gpu, 1, ["backoff"])).toEqual([]);
       await makeDue(id);
       const [again] = await fixture.claim(gpu, 1, ["backoff"]);
-      expect(again).toMatchObject({ id, attempt: retry + 2, leaseEpoch: BigInt(retry + 2), error: undefined });
+      expect(again).toMatchObject({
+        id,
+        attempt: retry + 2,
+        leaseEpoch: BigInt(retry + 2),
+        error: undefined,
+      });
     }
-    const last = await fixture.loans.fail(gpu, id, 3n, { error: { message: "done", context: undefined }, retryable: true });
+    const last = await fixture.loans.fail(gpu, id, 3n, {
+      error: { message: "done", context: undefined },
+      retryable: true,
+    });
     expect(last).toMatchObject({ state: "failed", retries: 2, error: { message: "done" } });
-    expect(await fixture.audit(id)).toEqual(["task.created", "task.requeued", "task.requeued", "task.failed"]);
+    expect(await fixture.audit(id)).toEqual([
+      "task.created",
+      "task.requeued",
+      "task.requeued",
+      "task.failed",
+    ]);
     const attempts = await fixture.database.sql<{ outcome: string; error_message: string }>`
       SELECT outcome, error_message FROM task_attempts WHERE task_id = ${id} ORDER BY number`;
     expect(attempts.map(({ outcome }) => outcome)).toEqual(["failed", "failed", "failed"]);
@@ -164,7 +179,9 @@ describe("a write under an old loan", () => {
     expect(await refusalOf(fixture.loans.complete(gpu, id, 1n, pack({ late: true })))).toEqual(lost);
     const { task, staleResults } = await fixture.show(id);
     expect(task).toMatchObject({ state: "leased", agentName: "gpu-2", leaseEpoch: 2n, result: undefined });
-    expect(staleResults).toMatchObject([{ agentName: "gpu-1", leaseEpoch: 1n, kind: "complete", result: '{"late":true}' }]);
+    expect(staleResults).toMatchObject([
+      { agentName: "gpu-1", leaseEpoch: 1n, kind: "complete", result: '{"late":true}' },
+    ]);
     // The new holder's epoch does not help the old one.
     expect(await refusalOf(fixture.loans.complete(gpu, id, 2n, undefined))).toEqual(lost);
     expect((await fixture.loans.complete(other, id, 2n, pack(1))).state).toBe("succeeded");
@@ -189,7 +206,9 @@ describe("a write under an old loan", () => {
       await refusalOf(fixture.loans.complete(gpu, id, epoch, pack(Number(epoch))));
     }
     const { staleResults } = await fixture.show(id);
-    expect(staleResults.map(({ leaseEpoch }) => Number(leaseEpoch))).toEqual([14, 13, 12, 11, 10, 9, 8, 7, 6, 5]);
+    expect(staleResults.map(({ leaseEpoch }) => Number(leaseEpoch))).toEqual([
+      14, 13, 12, 11, 10, 9, 8, 7, 6, 5,
+    ]);
   });
 });
 

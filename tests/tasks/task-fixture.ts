@@ -32,7 +32,10 @@ export interface TaskFixture {
   /** Claims without waiting. */
   claim(agent: AgentCaller, max?: number, kinds?: string[]): ReturnType<LoanService["claim"]>;
   /** A heartbeat without a session. */
-  beat(agent: AgentCaller, more?: Partial<Parameters<HeartbeatService["beat"]>[1]>): ReturnType<HeartbeatService["beat"]>;
+  beat(
+    agent: AgentCaller,
+    more?: Partial<Parameters<HeartbeatService["beat"]>[1]>,
+  ): ReturnType<HeartbeatService["beat"]>;
   /** Audit actions of a task, the oldest first. */
   audit(taskId: string): Promise<string[]>;
   stop(): Promise<void>;
@@ -85,7 +88,15 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
       const id = newUuid();
       const agent = { projectId, id, name, labels: {}, capabilities: [], deviceInfo: null };
       await inTransaction(db, (tx) => insertAgent(tx, agent));
-      return { role: "agent", projectId, project, tokenId: newUuid(), actor: `agent:${name}`, agentId: id, agentName: name };
+      return {
+        role: "agent",
+        projectId,
+        project,
+        tokenId: newUuid(),
+        actor: `agent:${name}`,
+        agentId: id,
+        agentName: name,
+      };
     },
     async add(wish = {}) {
       const whole: NewTaskWish = {
@@ -140,7 +151,9 @@ export function pack(value: unknown): { text: string; bytes: number } {
 export const forever: AbortSignal = new AbortController().signal;
 
 /** What a promise is rejected with, as a refusal's kind and reason; fails when it is not. */
-export async function refusalOf(promise: Promise<unknown>): Promise<{ kind: string; reason: string | undefined }> {
+export async function refusalOf(
+  promise: Promise<unknown>,
+): Promise<{ kind: string; reason: string | undefined }> {
   const { Refusal } = await import("../../src/runtime/refusal.ts");
   const error: unknown = await promise.then(
     (value) => new Error(`it was not refused: ${String(value)}`),
