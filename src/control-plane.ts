@@ -153,6 +153,7 @@ interface Tasks {
   rules: TaskRules;
   waiting: WaitingClaims;
   held: HeldTasks;
+  loans: LoanService;
   sweeper: TaskSweeper;
 }
 
@@ -175,12 +176,13 @@ function createTasks({ db }: Database, config: Config, logger: Logger): Tasks {
     announce: (changes) => waiting.announce(changes),
     onError: (error) => logger.warn({ err: error }, "ended leases were not taken back; it is tried again"),
   });
-  return { rules, waiting, held: new HeldTasks(db, rules, waiting, unhandled), sweeper };
+  const held = new HeldTasks(db, rules, waiting, unhandled);
+  return { rules, waiting, held, loans: new LoanService(db, rules, waiting), sweeper };
 }
 
 function createServices(database: Database, config: Config, tasks: Tasks, logger: Logger): ServedService[] {
   const { db } = database;
-  const { rules, waiting, held } = tasks;
+  const { rules, waiting, held, loans } = tasks;
   const listener = createHeartbeatListener(logger);
   const heartbeats = new HeartbeatService(db, held, listener, config.agentTokenTtlMs);
   const revoked = (tokenIds: string[]) => {
@@ -195,7 +197,7 @@ function createServices(database: Database, config: Config, tasks: Tasks, logger
       ...createEnrollRpc(db, config),
       ...createHeartbeatRpc(heartbeats, held, config.heartbeatIntervalMs),
       ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId)),
-      ...createLoanRpc(new LoanService(db, rules, waiting)),
+      ...createLoanRpc(loans),
       ...createRotateTokenRpc(db, config.agentTokenTtlMs),
     }),
     serve(FleetService, {
