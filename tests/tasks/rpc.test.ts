@@ -1,6 +1,3 @@
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
@@ -9,48 +6,17 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { TaskState } from "../../gen/drover/v1/task_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
-import { readConfig } from "../../src/config.ts";
-import { type ControlPlane, createControlPlane } from "../../src/control-plane.ts";
-import { createLogger } from "../../src/observability/logger.ts";
-import { ensureProject } from "../../src/projects/project-store.ts";
-import { newUuid } from "../../src/runtime/resource-id.ts";
-import { type Database, openDatabase } from "../../src/storage/database.ts";
-import { ensureOperatorToken, OPERATOR_TOKEN_FILE } from "../../src/tokens/operator-token.ts";
-import { createTestDatabase, type TestDatabase } from "../helpers/test-database.ts";
+import { startControlPlane, type TestControlPlane } from "../helpers/control-plane.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 
-let testDatabase: TestDatabase;
-let database: Database;
-let plane: ControlPlane;
-let dataDir: string;
+let plane: TestControlPlane;
 let operator: string;
 
 beforeAll(async () => {
-  testDatabase = await createTestDatabase();
-  dataDir = await mkdtemp(join(tmpdir(), "drover-test-"));
-  const config = readConfig(
-    {
-      DATABASE_URL: testDatabase.url,
-      DROVER_DATA_DIR: dataDir,
-      DROVER_HTTP_ADDR: "127.0.0.1:0",
-      DROVER_GRPC_ADDR: "127.0.0.1:0",
-      DROVER_RETRY_BACKOFF: "1ms",
-    },
-    {},
-  );
-  database = openDatabase({ url: testDatabase.url, applicationName: "tests" });
-  const project = await ensureProject(database.db, newUuid(), "default");
-  await ensureOperatorToken(database.db, project.id, dataDir);
-  operator = (await readFile(join(dataDir, OPERATOR_TOKEN_FILE), "utf8")).trim();
-  plane = createControlPlane(database, config, createLogger("silent"));
-  await plane.start();
+  plane = await startControlPlane({ settings: { DROVER_RETRY_BACKOFF: "1ms" } });
+  operator = plane.operatorToken;
 });
-
-afterAll(async () => {
-  await plane.stop();
-  await database.close();
-  await testDatabase.drop();
-  await rm(dataDir, { recursive: true, force: true });
-});
+afterAll(() => plane.stop());
 
 // biome-ignore lint/suspicious/noExplicitAny: answers of any shape, whose fields the tests name
 type Answer = any;
@@ -61,8 +27,7 @@ async function rest(
   path: string,
   body?: unknown,
 ): Promise<{ status: number; body: Answer; bytes: number }> {
-  const { http } = plane.addresses;
-  const response = await fetch(`http://${http.host}:${http.port}${path}`, {
+  const response = await fetch(`${plane.httpUrl}${path}`, {
     method,
     headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
     ...(body !== undefined && { body: JSON.stringify(body) }),
@@ -81,9 +46,11 @@ async function enroll(name: string): Promise<string> {
 const createTask = async (task: unknown) => (await rest(operator, "POST", "/api/v1/tasks", task)).body;
 const claim = (token: string, kind: string, max = 1) =>
   rest(token, "POST", "/api/v1/agent/tasks:claim", { kinds: [kind], max });
+const claimWaiting = (token: string, kind: string) =>
+  rest(token, "POST", "/api/v1/agent/tasks:claim", { kinds: [kind], wait: "20s" });
 const grpc = (token: string) =>
   createGrpcTransport({
-    baseUrl: `http://${plane.addresses.http.host}:${plane.addresses.http.port}`,
+    baseUrl: plane.httpUrl,
     interceptors: [
       (next) => (request) => {
         request.header.set("authorization", `Bearer ${token}`);
@@ -352,8 +319,7 @@ describe("callers", () => {
     expect((await rest(agent, "GET", `/api/v1/tasks/${id}`)).status).toBe(403);
     expect((await claim(operator, "mine")).status).toBe(403);
     await rest(operator, "POST", "/api/v1/projects", { name: "other" });
-    const { http } = plane.addresses;
-    const elsewhere = await fetch(`http://${http.host}:${http.port}/api/v1/tasks/${id}`, {
+    const elsewhere = await fetch(`${plane.httpUrl}/api/v1/tasks/${id}`, {
       headers: { authorization: `Bearer ${operator}`, "x-drover-project": "other" },
     });
     expect(elsewhere.status).toBe(404);
@@ -366,5 +332,21 @@ describe("callers", () => {
       .catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(ConnectError);
     expect(ConnectError.from(failure).code).toBe(Code.DeadlineExceeded);
+  });
+
+  test("whose token is revoked while they wait are lent nothing", async () => {
+    const agent = await enroll("dismissed");
+    const waiting = claimWaiting(agent, "late");
+    const { body } = await rest(operator, "GET", "/api/v1/tokens?agent=dismissed");
+    await rest(operator, "DELETE", `/api/v1/tokens/${body.tokens[0].id}`);
+    // The server asks after a token again once its word is half a second old.
+    const since = performance.now();
+    await waitFor(() => performance.now() - since > 600);
+    const { id } = await createTask({ kind: "late" });
+    expect((await waiting).status).toBe(401);
+    expect((await rest(operator, "GET", `/api/v1/tasks/${id}`)).body).toMatchObject({
+      state: "pending",
+      attempt: 0,
+    });
   });
 });

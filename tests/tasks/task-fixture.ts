@@ -11,6 +11,9 @@ import { createTask, type NewTaskWish, type ShownTask, showTask } from "../../sr
 import { WaitingClaims } from "../../src/tasks/waiting-claims.ts";
 import { createTestDatabase } from "../helpers/test-database.ts";
 
+/** Authenticated just now, at any time: the callers here have no tokens that could be asked for. */
+const always = Number.POSITIVE_INFINITY;
+
 /** The services of tasks on a database of their own, with a project and an operator. */
 export interface TaskFixture {
   database: Database;
@@ -71,6 +74,7 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     project,
     tokenId: newUuid(),
     actor: "token:test",
+    authenticatedAtMs: always,
   };
   return {
     database,
@@ -94,6 +98,7 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
         project,
         tokenId: newUuid(),
         actor: `agent:${name}`,
+        authenticatedAtMs: always,
         agentId: id,
         agentName: name,
       };

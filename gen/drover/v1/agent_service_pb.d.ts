@@ -1456,7 +1456,8 @@ export declare const AgentService: GenService<{
     output: typeof CompleteTaskResponseSchema;
   },
   /**
-   * Ends a try of a task; it is tried again while retries remain, unless the agent says that this is of no use.
+   * Ends a try of a task; it is tried again while retries remain, unless the agent says that this is of no use. A repeat
+   * under the same lease is answered with the task as it is.
    *
    * @generated from rpc drover.v1.AgentService.FailTask
    */

@@ -109,7 +109,8 @@ export declare type Task = Message<"drover.v1.Task"> & {
   detail: string;
 
   /**
-   * Longest time for one attempt; absent: no limit.
+   * Longest time for one attempt, from where its agent began or, while it has not said so, from the loan; absent: no
+   * limit.
    *
    * @generated from field: google.protobuf.Duration timeout = 14;
    */
@@ -144,7 +145,7 @@ export declare type Task = Message<"drover.v1.Task"> & {
   createdAt?: Timestamp | undefined;
 
   /**
-   * When it may be tried next; absent unless it waits for that.
+   * When it may be tried next; absent unless it waits for that moment.
    *
    * @generated from field: google.protobuf.Timestamp next_attempt_at = 19;
    */
