@@ -9,7 +9,7 @@ import { TokenService } from "../gen/drover/v1/token_service_pb.js";
 import { findAgentId } from "./agents/agent-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
-import { type Config, SettingError } from "./config.ts";
+import { type Config, SettingError, thresholdsOf } from "./config.ts";
 import { type BoundAddress, type Door, type ServedService, serve } from "./doors/door.ts";
 import { createGrpcDoor } from "./doors/grpc-door.ts";
 import { createHealthService, HealthState } from "./doors/health.ts";
@@ -24,6 +24,8 @@ import { forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
 import type { Caller } from "./identity/caller.ts";
 import { confirmCaller } from "./identity/confirm-caller.ts";
+import { createLeaveRpc } from "./liveness/leave-rpc.ts";
+import { LivenessSweeper } from "./liveness/liveness-sweeper.ts";
 import type { Logger } from "./observability/logger.ts";
 import { createProjectRpc } from "./projects/project-rpc.ts";
 import { findProjectByName } from "./projects/project-store.ts";
@@ -37,11 +39,11 @@ import type { Database } from "./storage/database.ts";
 import { Pruner } from "./storage/pruner.ts";
 import { findDue } from "./tasks/claim-store.ts";
 import { forgetOldCommands } from "./tasks/command-store.ts";
+import type { ReportUnhandled } from "./tasks/end-attempts.ts";
 import { HeldTasks } from "./tasks/held-tasks.ts";
 import { createLoanRpc } from "./tasks/loan-rpc.ts";
 import { LoanService, type TaskRules } from "./tasks/loan-service.ts";
 import { createTaskRpc } from "./tasks/task-rpc.ts";
-import { TaskSweeper } from "./tasks/task-sweeper.ts";
 import { WaitingClaims } from "./tasks/waiting-claims.ts";
 import { authenticate } from "./tokens/authenticate.ts";
 import { LastUsedRecorder } from "./tokens/last-used.ts";
@@ -94,7 +96,8 @@ export function createControlPlane(database: Database, config: Config, logger: L
     report,
   });
   const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors });
-  const { waiting, sweeper } = tasks;
+  const { waiting } = tasks;
+  const sweeper = createSweeper(database, config, tasks, logger);
   return assemble({ web, grpc, background: [lastUsed, pruner, waiting, sweeper], waiting, health, services });
 }
 
@@ -154,13 +157,13 @@ interface Tasks {
   waiting: WaitingClaims;
   held: HeldTasks;
   loans: LoanService;
-  sweeper: TaskSweeper;
+  unhandled: ReportUnhandled;
 }
 
 function createTasks({ db }: Database, config: Config, logger: Logger): Tasks {
   const { leaseMs, retryBackoffMs: firstMs, retryBackoffMaxMs: longestMs } = config;
   const rules: TaskRules = { leaseMs, backoff: { firstMs, longestMs } };
-  const unhandled = ({ taskId }: { taskId: string }, error: unknown) =>
+  const unhandled: ReportUnhandled = ({ taskId }, error) =>
     logger.error(
       { err: error, task: formatId("task", taskId) },
       "a task could not be handled when its loan ended",
@@ -170,14 +173,23 @@ function createTasks({ db }: Database, config: Config, logger: Logger): Tasks {
     (error) =>
       logger.warn({ err: error }, "the database was not asked for tasks that are due; it is tried again"),
   );
-  const sweeper = new TaskSweeper(db, {
-    giveBack: { backoff: rules.backoff, report: unhandled },
-    graceMs: leaseMs,
-    announce: (changes) => waiting.announce(changes),
-    onError: (error) => logger.warn({ err: error }, "ended leases were not taken back; it is tried again"),
-  });
   const held = new HeldTasks(db, rules, waiting, unhandled);
-  return { rules, waiting, held, loans: new LoanService(db, rules, waiting), sweeper };
+  return { rules, waiting, held, loans: new LoanService(db, rules, waiting), unhandled };
+}
+
+function createSweeper(database: Database, config: Config, tasks: Tasks, logger: Logger): LivenessSweeper {
+  const { rules, waiting, unhandled } = tasks;
+  return new LivenessSweeper(database, {
+    thresholds: thresholdsOf(config),
+    giveBack: { backoff: rules.backoff, report: unhandled },
+    listener: {
+      lost({ project, agent, from, to, reason }) {
+        logger.info({ project, agent, from, to, reason }, "agent liveness changed");
+      },
+      tasksChanged: (changes) => waiting.announce(changes),
+      failed: (error) => logger.warn({ err: error }, "silent agents were not looked for; it is tried again"),
+    },
+  });
 }
 
 function createServices(database: Database, config: Config, tasks: Tasks, logger: Logger): ServedService[] {
@@ -198,6 +210,9 @@ function createServices(database: Database, config: Config, tasks: Tasks, logger
       ...createHeartbeatRpc(heartbeats, held, config.heartbeatIntervalMs),
       ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId)),
       ...createLoanRpc(loans),
+      ...createLeaveRpc(db, held, ({ project, agentName: agent }, { from, to, reason }) =>
+        logger.info({ project, agent, from, to, reason }, "agent liveness changed"),
+      ),
       ...createRotateTokenRpc(db, config.agentTokenTtlMs),
     }),
     serve(FleetService, {

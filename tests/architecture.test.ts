@@ -24,6 +24,7 @@ const floors: Record<string, number> = {
   // Above error reports, whose scrubbing it uses.
   tasks: 3.45,
   heartbeat: 3.5,
+  liveness: 3.5,
   fleet: 3.6,
   doors: 4.0,
   rpc: 4.1,

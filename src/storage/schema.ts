@@ -146,6 +146,22 @@ export const agentStates = pgTable(
   (table) => [primaryKey({ columns: [table.projectId, table.agentId] })],
 );
 
+/**
+ * The control plane's own heartbeat, in a single row: whoever watches over the agents notes here that somebody does.
+ * Silence counts against an agent only while it was listened to.
+ */
+export const livenessWatch = pgTable(
+  "liveness_watch",
+  {
+    onlyRow: boolean("only_row").primaryKey().default(true),
+    /** When the watch was kept last. */
+    keptAt: instant("kept_at").notNull().default(sql`clock_timestamp()`),
+    /** Since when it has been kept without a break. */
+    since: instant("since").notNull().default(sql`clock_timestamp()`),
+  },
+  () => [check("liveness_watch_one_row", sql`only_row`)],
+);
+
 /** Runs of agents' processes. */
 export const agentSessions = pgTable(
   "agent_sessions",

@@ -9,8 +9,6 @@ import {
   returnExpiredLeases,
   timeOutAttempts,
 } from "../../src/tasks/give-back.ts";
-import { TaskSweeper } from "../../src/tasks/task-sweeper.ts";
-import { waitFor } from "../helpers/wait-for.ts";
 import { pack, refusalOf, startTaskFixture, type TaskFixture } from "./task-fixture.ts";
 
 let fixture: TaskFixture;
@@ -167,23 +165,4 @@ describe("an attempt that runs too long", () => {
     await fixture.loans.update(agent, id, 1n, {});
     expect(await timeOut()).toEqual([]);
   });
-});
-
-test("the sweeper waits for its grace, then takes back by itself, and stops", async () => {
-  const { id } = await lend();
-  await endLease(id);
-  const announced: string[] = [];
-  const sweeper = new TaskSweeper(fixture.database.db, {
-    giveBack: settings(),
-    graceMs: 50,
-    announce: (changes) => void announced.push(...changes.map(({ taskId }) => taskId)),
-    onError: (error) => {
-      throw error;
-    },
-  });
-  await sweeper.start();
-  await waitFor(() => announced.includes(id));
-  await sweeper.stop();
-  await sweeper.stop();
-  expect((await stateOf(id)).state).toBe("pending");
 });
