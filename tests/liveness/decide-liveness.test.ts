@@ -1,6 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { decideLiveness, type LivenessDecision, maySomeoneBeDue } from "../../src/liveness/decide-liveness.ts";
+import {
+  decideLiveness,
+  type LivenessDecision,
+  maySomeoneBeDue,
+} from "../../src/liveness/decide-liveness.ts";
 import {
   findThresholdClashes,
   type LivenessThresholds,
@@ -8,7 +12,12 @@ import {
   staleAfterMs,
 } from "../../src/liveness/thresholds.ts";
 
-const defaults: LivenessThresholds = { intervalMs: 15_000, staleAfter: 2, offlineAfter: 3, offlineGraceMs: 10_000 };
+const defaults: LivenessThresholds = {
+  intervalMs: 15_000,
+  staleAfter: 2,
+  offlineAfter: 3,
+  offlineGraceMs: 10_000,
+};
 const NOW = 1_800_000_000_000;
 
 const anyThresholds = fc.record({
@@ -56,18 +65,28 @@ describe("an agent's silence", () => {
 
   test("within the threshold never makes an agent offline, whatever the settings", () => {
     fc.assert(
-      fc.property(goodThresholds, watched, fc.double({ min: 0, max: 0.999, noNaN: true }), (thresholds, liveness, part) => {
-        const silentMs = Math.floor(part * offlineAfterMs(thresholds));
-        expect(afterSilence(liveness, silentMs, thresholds).kind).not.toBe("offline");
-      }),
+      fc.property(
+        goodThresholds,
+        watched,
+        fc.double({ min: 0, max: 0.999, noNaN: true }),
+        (thresholds, liveness, part) => {
+          const silentMs = Math.floor(part * offlineAfterMs(thresholds));
+          expect(afterSilence(liveness, silentMs, thresholds).kind).not.toBe("offline");
+        },
+      ),
     );
   });
 
   test("of less than an interval changes nothing at all", () => {
     fc.assert(
-      fc.property(goodThresholds, watched, fc.double({ min: 0, max: 1, noNaN: true }), (thresholds, liveness, part) => {
-        expect(afterSilence(liveness, part * thresholds.intervalMs, thresholds)).toEqual({ kind: "keep" });
-      }),
+      fc.property(
+        goodThresholds,
+        watched,
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (thresholds, liveness, part) => {
+          expect(afterSilence(liveness, part * thresholds.intervalMs, thresholds)).toEqual({ kind: "keep" });
+        },
+      ),
     );
   });
 
@@ -121,7 +140,9 @@ describe("thresholds", () => {
 
   test("that call an agent offline within an interval are refused, by each inequality that fails", () => {
     expect(findThresholdClashes({ ...defaults, offlineAfter: 0.5, offlineGraceMs: 0 })).toEqual([
-      expect.stringContaining("15s >= 7s500ms: an agent that misses no heartbeat would be offline before each one"),
+      expect.stringContaining(
+        "15s >= 7s500ms: an agent that misses no heartbeat would be offline before each one",
+      ),
       expect.stringContaining("30s >= 7s500ms"),
     ]);
   });

@@ -46,7 +46,9 @@ describe("an agent that falls silent", () => {
     const agent = await heard(61);
     await sweep.settled();
     expect(await livenessOf(fixture, agent)).toBe("stale");
-    expect(await livenessLog(fixture, agent)).toEqual([["never", "live", 1n, agent.actor, "first heartbeat"]]);
+    expect(await livenessLog(fixture, agent)).toEqual([
+      ["never", "live", 1n, agent.actor, "first heartbeat"],
+    ]);
 
     await silence(fixture, agent, 121);
     await sweep.settled();
@@ -137,9 +139,7 @@ describe("locks", () => {
     const connection = await fixture.database.reserve();
     try {
       await connection.db.execute("BEGIN");
-      await connection.db.execute(
-        `SELECT 1 FROM agent_states WHERE agent_id = '${held.agentId}' FOR UPDATE`,
-      );
+      await connection.db.execute(`SELECT 1 FROM agent_states WHERE agent_id = '${held.agentId}' FOR UPDATE`);
       await sweep.settled();
       expect(await states([held, other])).toEqual(["live", "offline"]);
       await connection.db.execute(
@@ -212,9 +212,7 @@ describe("while nobody watched", () => {
       // One transaction, so that no round comes between the silence and the break.
       await connection.db.execute("BEGIN");
       await connection.db.execute("SELECT 1 FROM liveness_watch FOR UPDATE");
-      await connection.db.execute(
-        "UPDATE liveness_watch SET kept_at = clock_timestamp() - interval '600 s'",
-      );
+      await connection.db.execute("UPDATE liveness_watch SET kept_at = clock_timestamp() - interval '600 s'");
       await connection.db.execute(
         `UPDATE agent_states SET last_seen_at = clock_timestamp() - interval '601 s' WHERE agent_id = '${agent.agentId}'`,
       );

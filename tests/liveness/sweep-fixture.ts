@@ -93,7 +93,13 @@ export async function livenessLog(
   { database }: TaskFixture,
   agent: AgentCaller,
 ): Promise<[string, string, bigint, string, string][]> {
-  const rows = await database.sql<{ from: string; to: string; version: bigint; actor: string; reason: string }>`
+  const rows = await database.sql<{
+    from: string;
+    to: string;
+    version: bigint;
+    actor: string;
+    reason: string;
+  }>`
     SELECT from_value AS from, to_value AS to, version, actor, reason FROM audit_entries
     WHERE subject = ${`agent_${agent.agentId}`} AND field = 'liveness' ORDER BY version`;
   return rows.map(({ from, to, version, actor, reason }) => [from, to, version, actor, reason]);
