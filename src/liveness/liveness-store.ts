@@ -35,7 +35,7 @@ export interface AgentKey {
   agentId: string;
 }
 
-/** How long agents may be silent before something becomes of them, in ms. */
+/** How long agents may be silent before something becomes of them, in ms; the first is the shorter one. */
 export interface Patience {
   staleAfterMs: number;
   offlineAfterMs: number;
@@ -50,12 +50,13 @@ export async function findSilent(
   { staleAfterMs, offlineAfterMs }: Patience,
   limit: number,
 ): Promise<AgentKey[]> {
-  // The clock as a subquery is asked once, where a bare call is asked for every row.
+  // The clock as a subquery is asked once, where a bare call is asked for every row. The first condition is false for
+  // nearly every row and decides alone then.
   const rows = await db.execute<{ project_id: string; agent_id: string }>(sql`
     SELECT project_id, agent_id FROM agent_states
-    WHERE (liveness = 'live' AND last_seen_at <= (SELECT clock_timestamp() - ${staleAfterMs} * interval '1 ms'))
-      OR (liveness IN ('live', 'stale')
-        AND last_seen_at <= (SELECT clock_timestamp() - ${offlineAfterMs} * interval '1 ms'))
+    WHERE last_seen_at <= (SELECT clock_timestamp() - ${staleAfterMs} * interval '1 ms')
+      AND (liveness = 'live' OR (liveness = 'stale'
+        AND last_seen_at <= (SELECT clock_timestamp() - ${offlineAfterMs} * interval '1 ms')))
     LIMIT ${limit}`);
   return [...rows].map((row) => ({ projectId: row.project_id, agentId: row.agent_id }));
 }

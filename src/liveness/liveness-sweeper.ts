@@ -29,7 +29,7 @@ export interface SweepListener {
 /** Any constant that no other advisory lock in the database uses. */
 const LOCK_KEY = 7_264_313_002n;
 /** Agents of one transaction: a heartbeat of one of them waits for as long as that takes, which is a few ms. */
-const AGENTS_AT_ONCE = 200;
+const AGENTS_AT_ONCE = 100;
 const AGENTS_PER_ROUND = 10_000;
 const LONGEST_PAUSE_MS = 1_000;
 const SHORTEST_PAUSE_MS = 100;
