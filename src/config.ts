@@ -1,5 +1,6 @@
 import { z } from "zod";
-import { parseDuration } from "./runtime/duration.ts";
+import { findThresholdClashes, type LivenessThresholds } from "./liveness/thresholds.ts";
+import { parseDuration, printDuration } from "./runtime/duration.ts";
 
 /** The server's settings, parsed. */
 export interface Config {
@@ -11,6 +12,15 @@ export interface Config {
   dataDir: string;
   corsOrigins: string[];
   heartbeatIntervalMs: number;
+  /** After how many intervals of silence an agent is stale. */
+  staleAfter: number;
+  /** After how many, and the grace on top, it is offline. */
+  offlineAfter: number;
+  offlineGraceMs: number;
+  /** How long a task is lent without a renewal. */
+  leaseMs: number;
+  retryBackoffMs: number;
+  retryBackoffMaxMs: number;
   agentTokenTtlMs: number;
   logLevel: LogLevel;
 }
@@ -97,6 +107,48 @@ const rules: SettingRule[] = [
     parse: (text) => parseDurationWithin(text, 1_000, 3_600_000, "between 1s and 1h"),
   },
   {
+    env: "DROVER_STALE_AFTER",
+    default: "2",
+    description: "intervals of silence after which an agent is stale",
+    key: "staleAfter",
+    parse: parseIntervals,
+  },
+  {
+    env: "DROVER_OFFLINE_AFTER",
+    default: "3",
+    description: "intervals of silence after which, with the grace on top, an agent is offline",
+    key: "offlineAfter",
+    parse: parseIntervals,
+  },
+  {
+    env: "DROVER_OFFLINE_GRACE",
+    default: "10s",
+    description: "how much longer an agent may be silent before it is offline",
+    key: "offlineGraceMs",
+    parse: (text) => parseDurationWithin(text, 0, 86_400_000, "at most 1d"),
+  },
+  {
+    env: "DROVER_LEASE",
+    default: "60s",
+    description: "how long a task is lent without a renewal; at least three heartbeat intervals",
+    key: "leaseMs",
+    parse: (text) => parseDurationWithin(text, 3_000, 86_400_000, "between 3s and 1d"),
+  },
+  {
+    env: "DROVER_RETRY_BACKOFF",
+    default: "1s",
+    description: "how long a failed task waits for its first retry; it doubles with each one",
+    key: "retryBackoffMs",
+    parse: (text) => parseDurationWithin(text, 1, 86_400_000, "between 1ms and 1d"),
+  },
+  {
+    env: "DROVER_RETRY_BACKOFF_MAX",
+    default: "5m",
+    description: "the longest wait for a retry",
+    key: "retryBackoffMaxMs",
+    parse: (text) => parseDurationWithin(text, 1, 30 * 86_400_000, "between 1ms and 30d"),
+  },
+  {
     env: "DROVER_AGENT_TOKEN_TTL",
     default: "30d",
     description: "how long an agent's token lives; it is renewed from a third of that on",
@@ -117,12 +169,6 @@ const notHonoured = [
   "DROVER_TLS_CERT",
   "DROVER_TLS_KEY",
   "DROVER_TLS_CLIENT_CA",
-  "DROVER_STALE_AFTER",
-  "DROVER_OFFLINE_AFTER",
-  "DROVER_OFFLINE_GRACE",
-  "DROVER_LEASE",
-  "DROVER_RETRY_BACKOFF",
-  "DROVER_RETRY_BACKOFF_MAX",
   "DROVER_MAX_HEARTBEATS_PER_SECOND",
   "DROVER_BRAKE_FRACTION",
   "DROVER_BRAKE_MIN_AGENTS",
@@ -171,7 +217,36 @@ export function readConfig(
       );
   }
   if (problems.length > 0) throw new SettingError(problems);
-  return configShape.parse(values);
+  const config = configShape.parse(values);
+  const clashes = findClashes(config);
+  if (clashes.length > 0) throw new SettingError(clashes);
+  return config;
+}
+
+/** Settings that are good by themselves and cannot work together: the inequality that fails. */
+function findClashes(config: Config): string[] {
+  const { leaseMs, heartbeatIntervalMs, retryBackoffMs, retryBackoffMaxMs } = config;
+  const clashes = findThresholdClashes(thresholdsOf(config));
+  // One lost heartbeat, and one that is late, must not cost a lease.
+  if (leaseMs < 3 * heartbeatIntervalMs) {
+    const [lease, interval] = [printDuration(leaseMs), printDuration(heartbeatIntervalMs)];
+    clashes.push(
+      `DROVER_LEASE must be at least 3 x DROVER_HEARTBEAT_INTERVAL, and ${lease} < 3 x ${interval}.`,
+    );
+  }
+  if (retryBackoffMaxMs < retryBackoffMs) {
+    const [first, longest] = [printDuration(retryBackoffMs), printDuration(retryBackoffMaxMs)];
+    clashes.push(
+      `DROVER_RETRY_BACKOFF_MAX must be at least DROVER_RETRY_BACKOFF, and ${longest} < ${first}.`,
+    );
+  }
+  return clashes;
+}
+
+/** When agents that are silent are called stale and offline. */
+export function thresholdsOf(config: Config): LivenessThresholds {
+  const { heartbeatIntervalMs: intervalMs, staleAfter, offlineAfter, offlineGraceMs } = config;
+  return { intervalMs, staleAfter, offlineAfter, offlineGraceMs };
 }
 
 const address = z.object({ host: z.string(), port: z.number() });
@@ -182,6 +257,12 @@ const configShape: z.ZodType<Config> = z.object({
   dataDir: z.string(),
   corsOrigins: z.array(z.string()),
   heartbeatIntervalMs: z.number(),
+  staleAfter: z.number(),
+  offlineAfter: z.number(),
+  offlineGraceMs: z.number(),
+  leaseMs: z.number(),
+  retryBackoffMs: z.number(),
+  retryBackoffMaxMs: z.number(),
   agentTokenTtlMs: z.number(),
   logLevel: z.enum(logLevels),
 });
@@ -235,6 +316,13 @@ function parseDurationWithin(text: string, minimumMs: number, maximumMs: number,
   if (parsed.kind === "bad") return bad("must be a duration such as 250ms, 15s, 1h30m or 30d");
   if (parsed.ms < minimumMs || parsed.ms > maximumMs) return bad(`must be ${words}`);
   return good(parsed.ms);
+}
+
+function parseIntervals(text: string): Parsed {
+  const count = /^\d{1,4}(?:\.\d{1,3})?$/.test(text) ? Number(text) : 0;
+  return count > 0 && count <= 1_000
+    ? good(count)
+    : bad("must be a number of intervals such as 2 or 2.5, at most 1000");
 }
 
 function parseLogLevel(text: string): Parsed {

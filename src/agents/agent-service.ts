@@ -6,6 +6,7 @@ import { formatId, newUuid, parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import type { JsonObject, Labels } from "../storage/schema.ts";
 import { countEnrollment, createToken, keepOnly, lockEnrollmentToken } from "../tokens/token-service.ts";
+import type { AgentStatus } from "./agent.ts";
 import {
   type AgentProfile,
   type AgentRecord,
@@ -14,6 +15,7 @@ import {
   type LockedState,
   lockAgentState,
   markRemoved,
+  shareAgentState,
   updateProfile,
   writeAgentState,
 } from "./agent-store.ts";
@@ -115,9 +117,31 @@ export async function findAgentId(
 /** Locks the agent's row; NOT_FOUND where the agent was removed meanwhile. */
 export async function lockAgent(tx: Tx, projectId: string, agentId: string): Promise<LockedState> {
   const state = await lockAgentState(tx, projectId, agentId);
-  if (state === undefined)
-    throw new Refusal("not-found", "this agent was removed", { reason: "AGENT_REMOVED" });
+  if (state === undefined) throw agentRemoved();
   return state;
+}
+
+/** Locks the agent's row where there still is one. */
+export async function lockAgentIfThere(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+): Promise<LockedState | undefined> {
+  return await lockAgentState(tx, projectId, agentId);
+}
+
+/**
+ * Keeps the agent as it is until the transaction ends, beside others who do the same; resolves to its status. NOT_FOUND
+ * where the agent was removed meanwhile. Taken before any lock on a task.
+ */
+export async function shareAgent(tx: Tx, projectId: string, agentId: string): Promise<AgentStatus> {
+  const status = await shareAgentState(tx, projectId, agentId);
+  if (status === undefined) throw agentRemoved();
+  return status;
+}
+
+function agentRemoved(): Refusal {
+  return new Refusal("not-found", "this agent was removed", { reason: "AGENT_REMOVED" });
 }
 
 /** Writes a state whose row the transaction has locked. `seen` notes a heartbeat by the database's clock. */

@@ -21,6 +21,8 @@ export interface AgentRecord {
   bootId: string | null;
   lastSeenAt: Date | null;
   statusChangedAt: Date;
+  currentTaskId: string | null;
+  currentLeaseEpoch: bigint | null;
 }
 
 const recordColumns = {
@@ -40,6 +42,8 @@ const recordColumns = {
   bootId: agentSessions.bootId,
   lastSeenAt: agentStates.lastSeenAt,
   statusChangedAt: agentStates.statusChangedAt,
+  currentTaskId: agentStates.currentTaskId,
+  currentLeaseEpoch: agentStates.currentLeaseEpoch,
 };
 
 /** The columns and joins of agent records; the caller adds its conditions, order and limit. */
@@ -144,6 +148,11 @@ export interface LockedState {
   version: bigint;
   epoch: bigint;
   sequence: bigint;
+  /** What the newest heartbeat named as the task at hand; null where it named none, or not its own. */
+  currentTaskId: string | null;
+  currentLeaseEpoch: bigint | null;
+  /** Of the newest command; 0 until there was one. */
+  commandSequence: bigint;
 }
 
 /** Locks the agent's row; undefined where the agent is gone. Locks are taken agent before task. */
@@ -160,11 +169,28 @@ export async function lockAgentState(
       version: agentStates.version,
       epoch: agentStates.epoch,
       sequence: agentStates.sequence,
+      currentTaskId: agentStates.currentTaskId,
+      currentLeaseEpoch: agentStates.currentLeaseEpoch,
+      commandSequence: agentStates.commandSequence,
     })
     .from(agentStates)
     .where(and(eq(agentStates.projectId, projectId), eq(agentStates.agentId, agentId)))
     .for("update");
   return row;
+}
+
+/** Locks the agent's row against changes, not against others who only look; undefined where the agent is gone. */
+export async function shareAgentState(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+): Promise<AgentStatus | undefined> {
+  const [row] = await tx
+    .select({ status: agentStates.status })
+    .from(agentStates)
+    .where(and(eq(agentStates.projectId, projectId), eq(agentStates.agentId, agentId)))
+    .for("share");
+  return row?.status;
 }
 
 /** Writes a state whose row the transaction has locked. `seen` notes a heartbeat by the database's clock. */

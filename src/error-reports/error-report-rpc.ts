@@ -16,7 +16,7 @@ import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerOf, callerWithRole } from "../identity/caller.ts";
 import { messageSize } from "../runtime/message-size.ts";
 import { parseId } from "../runtime/resource-id.ts";
-import type { Db } from "../storage/database.ts";
+import type { Db, Tx } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
 import type { JsonObject } from "../storage/schema.ts";
 import { errorGroupToMessage, errorReportToMessage, severityFromMessage } from "./error-report-message.ts";
@@ -24,8 +24,18 @@ import { requireErrorReport, storeError } from "./error-report-service.ts";
 import { type ErrorFilter, listErrorGroups, listErrorReports } from "./error-report-store.ts";
 import { severityRank } from "./severity.ts";
 
+/** The UUID of a task that the agent holds, by its id; undefined where it does not. */
+export type FindHeldTask = (
+  tx: Tx,
+  agent: { projectId: string; agentId: string },
+  taskId: string,
+) => Promise<string | undefined>;
+
 /** ReportError of AgentService: it stores an error and never changes the agent's status. */
-export function createReportErrorRpc(db: Db): Pick<ServiceImpl<typeof AgentService>, "reportError"> {
+export function createReportErrorRpc(
+  db: Db,
+  findHeld: FindHeldTask,
+): Pick<ServiceImpl<typeof AgentService>, "reportError"> {
   return {
     async reportError(request, context) {
       const caller = callerWithRole(context, "agent");
@@ -43,7 +53,8 @@ export function createReportErrorRpc(db: Db): Pick<ServiceImpl<typeof AgentServi
             message: request.message,
             // A google.protobuf.Struct reaches handlers as the JSON object that it is.
             context: request.context as JsonObject | undefined,
-            taskId: undefined,
+            taskId:
+              request.taskId === "" ? undefined : await findHeld(tx, { projectId, agentId }, request.taskId),
           });
           return { errorReport: errorReportToMessage(await requireErrorReport(tx, projectId, id)) };
         },

@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { AgentSchema, RecentErrorsSchema } from "../../gen/drover/v1/agent_pb.js";
+import { AgentSchema, CurrentTaskSchema, RecentErrorsSchema } from "../../gen/drover/v1/agent_pb.js";
 import {
   type FleetService,
   type ListAgentsRequest,
@@ -18,9 +18,12 @@ import { recentErrors } from "../error-reports/error-report-service.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { type Caller, callerOf } from "../identity/caller.ts";
 import { messageSize } from "../runtime/message-size.ts";
+import { formatId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
-import { type OperatorTransition, removeAgent, resetAgent } from "./fleet-service.ts";
+import type { HeldTasks } from "../tasks/held-tasks.ts";
+import { currentTasks } from "../tasks/task-service.ts";
+import { type OperatorTransition, type Removal, removeAgent, resetAgent } from "./fleet-service.ts";
 
 export interface FleetListener {
   /** An operator changed an agent's status; called after the commit. */
@@ -35,7 +38,11 @@ type FleetRpc = Pick<
 >;
 
 /** What operators see of agents and do to them. */
-export function createFleetRpc(db: Db, listener: FleetListener): FleetRpc {
+export function createFleetRpc(
+  db: Db,
+  listener: FleetListener,
+  tasks: Pick<HeldTasks, "giveBack" | "announce">,
+): FleetRpc {
   return {
     async listAgents(request, context) {
       const { projectId } = callerOf(context);
@@ -81,7 +88,7 @@ export function createFleetRpc(db: Db, listener: FleetListener): FleetRpc {
 
     async removeAgent(request, context) {
       const caller = callerOf(context);
-      let revoked: string[] = [];
+      let removal: Removal = { revoked: [], changes: [] };
       const answer = await answerOnce(db, {
         caller,
         method: "RemoveAgent",
@@ -89,11 +96,12 @@ export function createFleetRpc(db: Db, listener: FleetListener): FleetRpc {
         request,
         output: RemoveAgentResponseSchema,
         run: async (tx) => {
-          revoked = await removeAgent(tx, caller, request.agent, request.requestId);
+          removal = await removeAgent(tx, caller, request.agent, request.requestId, tasks);
           return {};
         },
       });
-      listener.revoked(revoked);
+      listener.revoked(removal.revoked);
+      tasks.announce(removal.changes);
       return answer;
     },
   };
@@ -121,7 +129,9 @@ async function withErrors(
 ): Promise<MessageInitShape<typeof AgentSchema>[]> {
   const ids = agents.map((agent) => agent.id);
   const errors = await recentErrors(db, projectId, ids);
+  const current = await currentTasks(db, projectId, agents.flatMap(linkOf));
   return agents.map((agent) => {
+    const task = current.get(agent.id);
     const own = errors.get(agent.id);
     const recent =
       own &&
@@ -129,8 +139,19 @@ async function withErrors(
         count: toInt32(own.count),
         worstSeverity: severityToMessage(own.worstRank),
       });
-    return { ...agentToMessage(agent), ...(recent && { recentErrors: recent }) };
+    return {
+      ...agentToMessage(agent),
+      ...(recent && { recentErrors: recent }),
+      ...(task && {
+        currentTask: create(CurrentTaskSchema, { ...task, taskId: formatId("task", task.taskId) }),
+      }),
+    };
   });
+}
+
+/** What its newest heartbeat named as the task at hand, which may have ended since. */
+function linkOf({ id: agentId, currentTaskId: taskId, currentLeaseEpoch: leaseEpoch }: AgentRecord) {
+  return taskId === null || leaseEpoch === null ? [] : [{ agentId, taskId, leaseEpoch }];
 }
 
 function readOrder(orderBy: string): { by: AgentOrder; descending: boolean } {

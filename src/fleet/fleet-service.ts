@@ -3,6 +3,8 @@ import { appendAudit } from "../audit/audit-log.ts";
 import type { Caller } from "../identity/caller.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
+import type { HeldTasks } from "../tasks/held-tasks.ts";
+import type { TaskChange } from "../tasks/task-change.ts";
 import { revokeAgentTokens } from "../tokens/token-service.ts";
 
 /** A change of status that an operator made. */
@@ -47,18 +49,32 @@ export async function resetAgent(
   return transition;
 }
 
-/** Removes an agent and revokes its tokens, in one transaction; resolves to the ids of those tokens. */
+/** What an agent's removal did: to be told after the commit. */
+export interface Removal {
+  /** Ids of the tokens that ended. */
+  revoked: string[];
+  changes: TaskChange[];
+}
+
+/** Removes an agent, revokes its tokens and takes its tasks back, in one transaction. */
 export async function removeAgent(
   tx: Tx,
   caller: Caller,
   name: string,
   requestId: string,
-): Promise<string[]> {
+  tasks: Pick<HeldTasks, "giveBack">,
+): Promise<Removal> {
   const { projectId, actor } = caller;
   const { id: agentId } = await requireAgent(tx, projectId, name);
   await lockAgent(tx, projectId, agentId);
   const reason = "removed by an operator";
   const revoked = await revokeAgentTokens(tx, projectId, agentId, { actor, requestId, reason });
+  const changes = await tasks.giveBack(tx, [{ projectId, agentId }], {
+    kind: "returned",
+    message: "its agent was removed",
+    origin: { actor, requestId },
+    endedLeasesOnly: false,
+  });
   await forgetAgent(tx, projectId, agentId);
   await appendAudit(tx, [
     {
@@ -71,5 +87,5 @@ export async function removeAgent(
       requestId,
     },
   ]);
-  return revoked;
+  return { revoked, changes };
 }

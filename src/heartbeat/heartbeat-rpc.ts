@@ -10,10 +10,11 @@ import { statusFromMessage, statusToMessage } from "../agents/agent-message.ts";
 import { severityFromMessage } from "../error-reports/error-report-message.ts";
 import { callerWithRole } from "../identity/caller.ts";
 import { invalidField } from "../runtime/refusal.ts";
+import { formatId } from "../runtime/resource-id.ts";
 import type { JsonObject } from "../storage/schema.ts";
+import type { HeldTasks } from "../tasks/held-tasks.ts";
 import { renewalDueKey } from "../tokens/authenticate.ts";
 import type { Heartbeat, HeartbeatAnswer, HeartbeatService } from "./heartbeat-service.ts";
-import type { HeldTasks } from "./held-tasks.ts";
 
 /** Heartbeat of AgentService. */
 export function createHeartbeatRpc(
@@ -25,7 +26,9 @@ export function createHeartbeatRpc(
     async heartbeat(request, context) {
       const caller = callerWithRole(context, "agent");
       const answer = await service.beat(caller, readHeartbeat(request), context.values.get(renewalDueKey));
-      const hasHighPriorityTasks = await tasks.hasHighPriority(caller.projectId, caller.agentId);
+      // An agent in error could take none.
+      const hasHighPriorityTasks =
+        answer.status !== "error" && (await tasks.hasHighPriority(caller.projectId));
       return {
         ...toMessage(answer),
         hasHighPriorityTasks,
@@ -38,10 +41,11 @@ export function createHeartbeatRpc(
 function readHeartbeat(request: HeartbeatRequest): Heartbeat {
   const status = statusFromMessage(request.status);
   if (status === "pending") throw invalidField("status", "is set by the server alone");
-  const { currentTask, error, session } = request;
+  const { currentTask, heldLeases, acknowledgedCommands, error, session } = request;
   return {
     status,
-    currentTask: currentTask && { taskId: currentTask.taskId, leaseEpoch: currentTask.leaseEpoch },
+    tasks: { currentTask, heldLeases },
+    acknowledgedCommands,
     error: error && {
       severity: readSeverity(error.severity),
       message: error.message,
@@ -84,5 +88,17 @@ function toMessage(answer: HeartbeatAnswer): MessageInitShape<typeof HeartbeatRe
     }),
     ...(taskFailures !== undefined && { taskFailures }),
     ...(renewedToken !== undefined && { renewedToken }),
+    leases: answer.leases.map(({ taskId, leaseEpoch, remainingMs }) => ({
+      taskId,
+      leaseEpoch,
+      renewed: remainingMs !== undefined,
+      ...(remainingMs !== undefined && { remaining: durationFromMs(remainingMs) }),
+    })),
+    commands: answer.commands.map(({ sequence, kind, taskId, reason }) => ({
+      sequence,
+      kind,
+      reason,
+      taskId: taskId === undefined ? "" : formatId("task", taskId),
+    })),
   };
 }

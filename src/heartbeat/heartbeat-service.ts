@@ -9,22 +9,28 @@ import { Refusal } from "../runtime/refusal.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import type { JsonObject } from "../storage/schema.ts";
+import type { AgentCommand } from "../tasks/command-store.ts";
+import type {
+  HeldTasks,
+  LeaseAnswer,
+  TaskClaim,
+  TaskFailures,
+  TaskReport,
+  TaskReportAnswer,
+} from "../tasks/held-tasks.ts";
+import type { TaskChange } from "../tasks/task-change.ts";
 import { renewToken } from "../tokens/token-service.ts";
 import { decideTransition } from "./decide-transition.ts";
+import { enterSession, type NewBeat } from "./enter-session.ts";
 import { didAnything, type HeartbeatEffect, readEffect } from "./heartbeat-effect.ts";
-import {
-  findEffect,
-  findSessionEpoch,
-  type HeartbeatKey,
-  insertEffect,
-  insertSession,
-} from "./heartbeat-store.ts";
-import type { HeldTasks, TaskClaim, TaskFailures } from "./held-tasks.ts";
+import { findEffect, type HeartbeatKey, insertEffect } from "./heartbeat-store.ts";
 
 /** A heartbeat as an agent sent it. */
 export interface Heartbeat {
   status: ReportedStatus;
-  currentTask: TaskClaim | undefined;
+  tasks: TaskReport;
+  /** Sequences of the commands that the agent has taken. */
+  acknowledgedCommands: bigint[];
   error: { severity: "warning" | "fatal"; message: string; context: JsonObject | undefined } | undefined;
   profile: AgentProfile;
   session: { bootId: string; sequence: bigint } | undefined;
@@ -38,7 +44,12 @@ export interface HeartbeatAnswer {
   duplicate: boolean;
   renewedToken: string | undefined;
   reportFullState: boolean;
+  leases: LeaseAnswer[];
+  commands: AgentCommand[];
 }
+
+/** What a transaction took of a heartbeat; the changes of tasks are for those who wait for some. */
+type Taken = Omit<HeartbeatAnswer, "renewedToken" | "commands"> & { changes: TaskChange[] };
 
 export interface StatusTransition {
   from: AgentStatus;
@@ -82,12 +93,15 @@ export class HeartbeatService {
 
   /** `renewalDue`: the caller's token is past a third of its life. Throws NOT_FOUND, ABORTED. */
   async beat(caller: AgentCaller, heartbeat: Heartbeat, renewalDue: boolean): Promise<HeartbeatAnswer> {
-    const answer = await this.#inAgentTransaction(caller, async (tx) => {
-      const taken = await this.#take(tx, caller, heartbeat);
+    const { changes, ...answer } = await this.#inAgentTransaction(caller, async (tx) => {
+      const locked = await lockAgent(tx, caller.projectId, caller.agentId);
+      const taken = await this.#take(tx, caller, heartbeat, locked);
+      const commands = await this.#exchangeCommands(tx, caller, heartbeat, locked);
       const renewed = renewalDue ? await renewToken(tx, caller, this.#agentTokenTtlMs) : undefined;
       await confirmCaller(tx, caller);
-      return { ...taken, renewedToken: renewed?.text };
+      return { ...taken, commands, renewedToken: renewed?.text };
     });
+    this.#tasks.announce(changes);
     // After the commit, never before: who hears of a transition can rely on it.
     const { transition, duplicate } = answer;
     if (transition !== undefined && !duplicate) {
@@ -106,13 +120,8 @@ export class HeartbeatService {
     }
   }
 
-  async #take(
-    tx: Tx,
-    caller: AgentCaller,
-    heartbeat: Heartbeat,
-  ): Promise<Omit<HeartbeatAnswer, "renewedToken">> {
-    const locked = await lockAgent(tx, caller.projectId, caller.agentId);
-    const place = await enterSession(tx, caller, locked, heartbeat);
+  async #take(tx: Tx, caller: AgentCaller, heartbeat: Heartbeat, locked: LockedState): Promise<Taken> {
+    const place = await enterSession(tx, caller, locked, heartbeat.session);
     switch (place.kind) {
       case "new":
         return await this.#apply(tx, caller, heartbeat, place);
@@ -121,40 +130,36 @@ export class HeartbeatService {
     }
   }
 
-  /** A beat whose sequence was passed already: its own record, or its error alone. */
+  /** A beat whose sequence was passed already: its own record, or its error alone. Its leases are read, not renewed. */
   async #answerLate(
     tx: Tx,
     caller: AgentCaller,
     heartbeat: Heartbeat,
     locked: LockedState,
     key: HeartbeatKey,
-  ): Promise<Omit<HeartbeatAnswer, "renewedToken">> {
+  ): Promise<Taken> {
+    const tasks = await this.#tasks.look(tx, caller, heartbeat.tasks);
     const recorded = await findEffect(tx, key);
-    if (recorded !== undefined) return answerOf(readEffect(recorded), true, false);
-    const errorId = await this.#storeError(tx, caller, heartbeat);
+    if (recorded !== undefined) return takenOf(readEffect(recorded), tasks, { duplicate: true });
+    const errorId = await this.#storeError(tx, caller, heartbeat, tasks);
     const effect: HeartbeatEffect = { status: locked.status, ...(errorId !== undefined && { errorId }) };
-    if (errorId === undefined) return answerOf(effect, true, false);
+    if (errorId === undefined) return takenOf(effect, tasks, { duplicate: true });
     await insertEffect(tx, key, effect);
-    return answerOf(effect, false, false);
+    return takenOf(effect, tasks, {});
   }
 
-  async #apply(
-    tx: Tx,
-    caller: AgentCaller,
-    heartbeat: Heartbeat,
-    place: NewBeat,
-  ): Promise<Omit<HeartbeatAnswer, "renewedToken">> {
+  async #apply(tx: Tx, caller: AgentCaller, heartbeat: Heartbeat, place: NewBeat): Promise<Taken> {
     const { state, key } = place;
     const decision = decideTransition(state.status, {
       status: heartbeat.status,
       errorSeverity: heartbeat.error?.severity,
     });
-    const errorId = await this.#storeError(tx, caller, heartbeat);
-    const { projectId, agentId, actor } = caller;
-    const taskFailures = decision.failTasks
-      ? await this.#tasks.failAll(tx, { projectId, agentId, actor, reason: failureReason(heartbeat) })
-      : undefined;
+    const { tasks, link, taskFailures } = await this.#takeTasks(tx, caller, heartbeat, decision.failTasks);
+    const errorId = await this.#storeError(tx, caller, heartbeat, link);
+    const { projectId, agentId } = caller;
     const { next, entries } = advance(caller, state, decision);
+    next.currentTaskId = tasks.currentTask?.taskId ?? null;
+    next.currentLeaseEpoch = tasks.currentTask?.leaseEpoch ?? null;
     await saveAgentState(tx, projectId, next, { seen: true, statusChanged: decision.kind === "transition" });
     await saveProfile(tx, projectId, agentId, heartbeat.profile);
     await appendAudit(tx, entries);
@@ -167,52 +172,51 @@ export class HeartbeatService {
       ...(errorId !== undefined && { errorId }),
     };
     if (key !== undefined && didAnything(effect)) await insertEffect(tx, key, effect);
-    return answerOf(effect, false, place.sessionIsNew && saysLittle(heartbeat.profile));
+    return takenOf(effect, tasks, { reportFullState: place.sessionIsNew && saysLittle(heartbeat.profile) });
   }
 
-  async #storeError(tx: Tx, caller: AgentCaller, heartbeat: Heartbeat): Promise<string | undefined> {
-    const { error, currentTask } = heartbeat;
-    const { projectId, agentId } = caller;
-    const taskId =
-      currentTask === undefined ? undefined : await this.#tasks.confirm(tx, projectId, agentId, currentTask);
-    if (currentTask !== undefined && taskId === undefined) this.#listener.linkDropped(caller, currentTask);
+  /** Renews the agent's loans, or fails them all; `link` still knows the task at hand, to which the error belongs. */
+  async #takeTasks(
+    tx: Tx,
+    caller: AgentCaller,
+    heartbeat: Heartbeat,
+    failTasks: boolean,
+  ): Promise<{ tasks: TaskReportAnswer; link: TaskReportAnswer; taskFailures: TaskFailures | undefined }> {
+    if (!failTasks) {
+      const tasks = await this.#tasks.report(tx, caller, heartbeat.tasks);
+      return { tasks, link: tasks, taskFailures: undefined };
+    }
+    const link = await this.#tasks.look(tx, caller, heartbeat.tasks);
+    const { projectId, agentId, actor } = caller;
+    const reason = failureReason(heartbeat);
+    const { failures, changes } = await this.#tasks.failAll(tx, { projectId, agentId, actor, reason });
+    return { tasks: { ...loseAll(link), changes }, link, taskFailures: failures };
+  }
+
+  async #storeError(
+    tx: Tx,
+    caller: AgentCaller,
+    { error, tasks }: Heartbeat,
+    link: TaskReportAnswer,
+  ): Promise<string | undefined> {
+    const { currentTask } = tasks;
+    if (currentTask !== undefined && link.currentTask === undefined)
+      this.#listener.linkDropped(caller, currentTask);
     if (error === undefined) return undefined;
-    const reported: ReportedError = { ...error, taskId };
-    return await storeError(tx, projectId, agentId, reported);
+    const reported: ReportedError = { ...error, taskId: link.currentTask?.taskId };
+    return await storeError(tx, caller.projectId, caller.agentId, reported);
   }
-}
 
-/** A beat to be taken; `key` is missing where no session was named. */
-interface NewBeat {
-  kind: "new";
-  state: LockedState;
-  key: HeartbeatKey | undefined;
-  sessionIsNew: boolean;
-}
-
-type Place = NewBeat | { kind: "late"; key: HeartbeatKey };
-
-/** Finds the heartbeat's place among those of its agent; a boot_id seen for the first time supersedes the run before. */
-async function enterSession(
-  tx: Tx,
-  caller: AgentCaller,
-  locked: LockedState,
-  { session }: Heartbeat,
-): Promise<Place> {
-  if (session === undefined) return { kind: "new", state: locked, key: undefined, sessionIsNew: false };
-  const { projectId, agentId } = caller;
-  const { bootId, sequence } = session;
-  const known = await findSessionEpoch(tx, projectId, agentId, bootId);
-  if (known !== undefined && known < locked.epoch) {
-    throw new Refusal("aborted", "a newer run of this agent has taken over", {
-      reason: "SESSION_SUPERSEDED",
-    });
+  /** An agent that never had a command need not be asked about: nearly all heartbeats come from such. */
+  async #exchangeCommands(
+    tx: Tx,
+    caller: AgentCaller,
+    { acknowledgedCommands }: Heartbeat,
+    locked: LockedState,
+  ): Promise<AgentCommand[]> {
+    if (locked.commandSequence === 0n) return [];
+    return await this.#tasks.exchangeCommands(tx, caller, acknowledgedCommands);
   }
-  const epoch = known ?? locked.epoch + 1n;
-  const key = { projectId, agentId, epoch, sequence };
-  if (known !== undefined && sequence <= locked.sequence) return { kind: "late", key };
-  if (known === undefined) await insertSession(tx, { projectId, agentId, bootId, epoch });
-  return { kind: "new", state: { ...locked, epoch, sequence }, key, sessionIsNew: known === undefined };
 }
 
 /** The state after a beat, and an audit entry for each real change, each with a version of its own. */
@@ -252,13 +256,17 @@ function advance(
   return { next, entries };
 }
 
-function answerOf(
+function takenOf(
   effect: HeartbeatEffect,
-  duplicate: boolean,
-  reportFullState: boolean,
-): Omit<HeartbeatAnswer, "renewedToken"> {
+  { leases, changes }: TaskReportAnswer,
+  { duplicate = false, reportFullState = false },
+): Taken {
   const { status, transition, taskFailures } = effect;
-  return { status, transition, taskFailures, duplicate, reportFullState };
+  return { status, transition, taskFailures, duplicate, reportFullState, leases, changes };
+}
+
+function loseAll({ leases }: TaskReportAnswer): Omit<TaskReportAnswer, "changes"> {
+  return { currentTask: undefined, leases: leases.map((lease) => ({ ...lease, remainingMs: undefined })) };
 }
 
 /** A new run of a process may be a new program on another machine: what was known of the old one is asked for again. */

@@ -1,6 +1,15 @@
-import type { DescMessage, JsonObject, Message } from "@bufbuild/protobuf";
+import {
+  type DescMessage,
+  isMessage,
+  type JsonObject,
+  type JsonValue,
+  type Message,
+} from "@bufbuild/protobuf";
 import { reflect } from "@bufbuild/protobuf/reflect";
+import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
+import { jsonOfValue } from "../runtime/json-value.ts";
 import type { Violation } from "../runtime/refusal.ts";
 import { compactJsonBytes } from "./json-bytes.ts";
 
@@ -14,6 +23,9 @@ const caps: Readonly<Record<string, readonly (readonly [path: string, bytes: num
     ["error.context", 16 * KIB],
   ],
   [AgentService.method.reportError.input.typeName]: [["context", 16 * KIB]],
+  [AgentService.method.completeTask.input.typeName]: [["result", 256 * KIB]],
+  [AgentService.method.failTask.input.typeName]: [["error.context", 16 * KIB]],
+  [TaskService.method.createTask.input.typeName]: [["payload", 256 * KIB]],
 };
 
 /** What exceeds its cap; the validation rules of the contract cannot measure JSON. */
@@ -28,15 +40,15 @@ export function findJsonViolations(schema: DescMessage, message: Message): Viola
   return violations;
 }
 
-function valueAt(schema: DescMessage, message: Message, names: string[]): JsonObject | undefined {
+function valueAt(schema: DescMessage, message: Message, names: string[]): JsonValue | undefined {
   const [name, ...rest] = names;
   const field = schema.fields.find((candidate) => candidate.name === name);
   if (field === undefined) throw new Error(`${schema.typeName} has no field ${name}`);
   if (!reflect(schema, message).isSet(field)) return undefined;
   // The generated message holds a set field under its local name.
   const value = (message as unknown as Record<string, unknown>)[field.localName];
-  // The caps name Structs only, which the runtime keeps as the objects that they stand for.
-  if (rest.length === 0) return value as JsonObject;
+  // The caps name Structs, which the runtime keeps as the objects that they stand for, and Values, which it does not.
+  if (rest.length === 0) return isMessage(value, ValueSchema) ? jsonOfValue(value) : (value as JsonObject);
   if (field.fieldKind !== "message") throw new Error(`${field.toString()} has no fields of its own`);
   return valueAt(field.message, value as Message, rest);
 }

@@ -3,6 +3,7 @@ import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import type { Role } from "../identity/caller.ts";
@@ -27,6 +28,12 @@ const agentService = {
   heartbeat: { roles: ["agent"], audit: "changes" },
   reportError: { roles: ["agent"], audit: "changes" },
   rotateToken: { roles: ["agent"], expiredTokenMayCall: true, audit: "changes" },
+  claimTasks: { roles: ["agent"], audit: "changes" },
+  updateTask: { roles: ["agent"], audit: "changes" },
+  completeTask: { roles: ["agent"], audit: "changes" },
+  failTask: { roles: ["agent"], audit: "changes" },
+  leave: { roles: ["agent"], audit: "changes" },
+  session: { roles: ["agent"], audit: "changes" },
 } satisfies PolicyOf<typeof AgentService>;
 
 const fleetService = {
@@ -37,6 +44,13 @@ const fleetService = {
   listErrors: { roles: readers, audit: "reads" },
   listErrorGroups: { roles: readers, audit: "reads" },
 } satisfies PolicyOf<typeof FleetService>;
+
+const taskService = {
+  createTask: { roles: operators, audit: "changes" },
+  getTask: { roles: readers, audit: "reads" },
+  listTasks: { roles: readers, audit: "reads" },
+  cancelTask: { roles: operators, audit: "changes" },
+} satisfies PolicyOf<typeof TaskService>;
 
 const eventService = {
   listAuditEntries: { roles: readers, audit: "reads" },
@@ -65,6 +79,7 @@ const policies = new Map<string, Readonly<Record<string, MethodPolicy>>>([
   [EventService.typeName, eventService],
   [FleetService.typeName, fleetService],
   [ProjectService.typeName, projectService],
+  [TaskService.typeName, taskService],
   [TokenService.typeName, tokenService],
   [Health.typeName, health],
 ]);

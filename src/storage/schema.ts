@@ -8,8 +8,10 @@ import {
   boolean,
   check,
   customType,
+  doublePrecision,
   index,
   integer,
+  json,
   jsonb,
   pgTable,
   primaryKey,
@@ -134,9 +136,30 @@ export const agentStates = pgTable(
     /** Newest sequence taken in that session. */
     sequence: bigint("sequence", { mode: "bigint" }).notNull().default(sql`-1`),
     lastSeenAt: instant("last_seen_at"),
+    /** What the newest heartbeat named as the task at hand, where it was this agent's to name. */
+    currentTaskId: uuid("current_task_id"),
+    currentLeaseEpoch: bigint("current_lease_epoch", { mode: "bigint" }),
+    /** Of the newest command; 0 until there was one. */
+    commandSequence: bigint("command_sequence", { mode: "bigint" }).notNull().default(sql`0`),
     statusChangedAt: instant("status_changed_at").notNull().default(sql`clock_timestamp()`),
   },
   (table) => [primaryKey({ columns: [table.projectId, table.agentId] })],
+);
+
+/**
+ * The control plane's own heartbeat, in a single row: whoever watches over the agents notes here that somebody does.
+ * Silence counts against an agent only while it was listened to.
+ */
+export const livenessWatch = pgTable(
+  "liveness_watch",
+  {
+    onlyRow: boolean("only_row").primaryKey().default(true),
+    /** When the watch was kept last. */
+    keptAt: instant("kept_at").notNull().default(sql`clock_timestamp()`),
+    /** Since when it has been kept without a break. */
+    since: instant("since").notNull().default(sql`clock_timestamp()`),
+  },
+  () => [check("liveness_watch_one_row", sql`only_row`)],
 );
 
 /** Runs of agents' processes. */
@@ -239,5 +262,152 @@ export const answeredRequests = pgTable(
   (table) => [
     primaryKey({ columns: [table.projectId, table.tokenId, table.method, table.requestId] }),
     index("answered_requests_by_age").on(table.createdAt),
+  ],
+);
+
+/**
+ * Work. A task is lent while it is leased or running: then agent, epoch and end of the lease say to whom. A renewal
+ * writes no indexed column, so that it stays on its page (HOT); for that the end of a lease has no index, and what
+ * looks for ended leases reads the lent tasks, which are few beside the finished ones.
+ */
+export const tasks = pgTable(
+  "tasks",
+  {
+    projectId: uuid("project_id").notNull(),
+    id: uuid("id").notNull(),
+    kind: text("kind").notNull(),
+    state: text("state", {
+      enum: ["pending", "leased", "running", "succeeded", "failed", "cancelled", "quarantined"],
+    })
+      .notNull()
+      .default("pending"),
+    priority: smallint("priority").notNull(),
+    /** Not jsonb, since nothing looks inside; it comes back as it was stored. */
+    payload: json("payload").$type<Json>(),
+    /** The larger of its size as JSON and as protobuf, by which pages end in time. */
+    payloadBytes: integer("payload_bytes").notNull().default(0),
+    result: json("result").$type<Json>(),
+    resultBytes: integer("result_bytes").notNull().default(0),
+    labels: jsonb("labels").$type<Labels>().notNull().default({}),
+    maxRetries: integer("max_retries").notNull(),
+    retries: integer("retries").notNull().default(0),
+    losses: integer("losses").notNull().default(0),
+    timeoutMs: bigint("timeout_ms", { mode: "number" }),
+    /** Number of the newest attempt. */
+    attempt: integer("attempt").notNull().default(0),
+    /** Rises with every loan and never falls. */
+    leaseEpoch: bigint("lease_epoch", { mode: "bigint" }).notNull().default(sql`0`),
+    /** Who holds it, or held it last. */
+    agentId: uuid("agent_id"),
+    leasedAt: instant("leased_at"),
+    leaseExpiresAt: instant("lease_expires_at"),
+    startedAt: instant("started_at"),
+    finishedAt: instant("finished_at"),
+    progress: doublePrecision("progress").notNull().default(0),
+    detail: text("detail").notNull().default(""),
+    errorMessage: text("error_message"),
+    errorContext: jsonb("error_context").$type<JsonObject>(),
+    errorBytes: integer("error_bytes").notNull().default(0),
+    /** From when it may be claimed, and its place among the pending tasks of its priority. */
+    dueAt: instant("due_at").notNull().default(sql`clock_timestamp()`),
+    createdAt: createdAt(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.id] }),
+    index("tasks_by_age").on(table.projectId, table.createdAt, table.id),
+    index("tasks_by_agent")
+      .on(table.projectId, table.agentId, table.createdAt, table.id)
+      .where(sql`agent_id IS NOT NULL`),
+    index("tasks_pending")
+      .on(table.projectId, table.priority, table.dueAt, table.id)
+      .where(sql`state = 'pending'`),
+    index("tasks_pending_by_kind")
+      .on(table.projectId, table.kind, table.priority, table.dueAt, table.id)
+      .where(sql`state = 'pending'`),
+    index("tasks_lent").on(table.projectId, table.agentId).where(sql`state IN ('leased', 'running')`),
+    index("tasks_unsuccessful")
+      .on(table.projectId, table.state, table.createdAt, table.id)
+      .where(sql`state IN ('failed', 'cancelled', 'quarantined')`),
+    check(
+      "tasks_lent_to_someone",
+      sql`state NOT IN ('leased', 'running') OR (agent_id IS NOT NULL AND lease_expires_at IS NOT NULL AND leased_at IS NOT NULL)`,
+    ),
+    check("tasks_retries_within", sql`retries BETWEEN 0 AND max_retries`),
+  ],
+);
+
+/** Tries of tasks, one for each loan. An attempt ends once. */
+export const taskAttempts = pgTable(
+  "task_attempts",
+  {
+    projectId: uuid("project_id").notNull(),
+    taskId: uuid("task_id").notNull(),
+    leaseEpoch: bigint("lease_epoch", { mode: "bigint" }).notNull(),
+    number: integer("number").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    beganAt: instant("began_at").notNull().default(sql`clock_timestamp()`),
+    endedAt: instant("ended_at"),
+    outcome: text("outcome", {
+      enum: [
+        "succeeded",
+        "failed",
+        "agent_failed",
+        "timed_out",
+        "lost",
+        "returned",
+        "cancelled",
+        "set_aside",
+      ],
+    }),
+    errorMessage: text("error_message"),
+    errorContext: jsonb("error_context").$type<JsonObject>(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.taskId, table.leaseEpoch] }),
+    check("task_attempts_end_whole", sql`(ended_at IS NULL) = (outcome IS NULL)`),
+  ],
+);
+
+/** Results that came under an ended lease, or from an agent in error: refused and kept to be seen. */
+export const taskStaleResults = pgTable(
+  "task_stale_results",
+  {
+    projectId: uuid("project_id").notNull(),
+    taskId: uuid("task_id").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    leaseEpoch: bigint("lease_epoch", { mode: "bigint" }).notNull(),
+    kind: text("kind", { enum: ["complete", "fail"] }).notNull(),
+    result: json("result").$type<Json>(),
+    errorMessage: text("error_message"),
+    errorContext: jsonb("error_context").$type<JsonObject>(),
+    /** The larger of its size as JSON and as protobuf. */
+    bytes: integer("bytes").notNull(),
+    createdAt: createdAt(),
+  },
+  // A repeat of a refused result is the same refused result.
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.taskId, table.agentId, table.leaseEpoch, table.kind] }),
+  ],
+);
+
+/** What agents are to do: delivered in the answer to every heartbeat until it is acknowledged. */
+export const agentCommands = pgTable(
+  "agent_commands",
+  {
+    projectId: uuid("project_id").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    sequence: bigint("sequence", { mode: "bigint" }).notNull(),
+    kind: text("kind", { enum: ["cancelTask"] }).notNull(),
+    taskId: uuid("task_id"),
+    reason: text("reason").notNull().default(""),
+    createdAt: createdAt(),
+    acknowledgedAt: instant("acknowledged_at"),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.agentId, table.sequence] }),
+    index("agent_commands_waiting")
+      .on(table.projectId, table.agentId, table.sequence)
+      .where(sql`acknowledged_at IS NULL`),
+    index("agent_commands_by_age").on(table.createdAt),
   ],
 );

@@ -3,10 +3,11 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Benchmark, Measurement } from "./bench.ts";
+import { livenessBenchmark } from "./liveness.ts";
 import { startBenchmark } from "./start.ts";
 import { type Summary, summarise } from "./statistics.ts";
 
-const benchmarks: Benchmark[] = [startBenchmark];
+const benchmarks: Benchmark[] = [livenessBenchmark, startBenchmark];
 const folder = fileURLToPath(new URL("../../bench", import.meta.url));
 const resultsFile = `${folder}/results.json`;
 

@@ -5,8 +5,9 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import type { Agent, AgentStatus } from "./agent_pb.js";
-import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { Duration, Value } from "@bufbuild/protobuf/wkt";
 import type { ErrorReport, Severity } from "./error_report_pb.js";
+import type { Lease, Task } from "./task_pb.js";
 
 /**
  * Describes the file drover/v1/agent_service.proto.
@@ -156,6 +157,20 @@ export declare type HeartbeatRequest = Message<"drover.v1.HeartbeatRequest"> & {
    * @generated from field: drover.v1.HeartbeatSession session = 8;
    */
   session?: HeartbeatSession | undefined;
+
+  /**
+   * Leases that the agent holds besides the current task's: all are renewed.
+   *
+   * @generated from field: repeated drover.v1.HeldLease held_leases = 9;
+   */
+  heldLeases: HeldLease[];
+
+  /**
+   * Sequences of commands that the agent has taken; they are not delivered again.
+   *
+   * @generated from field: repeated int64 acknowledged_commands = 10;
+   */
+  acknowledgedCommands: bigint[];
 };
 
 /**
@@ -163,6 +178,33 @@ export declare type HeartbeatRequest = Message<"drover.v1.HeartbeatRequest"> & {
  * Use `create(HeartbeatRequestSchema)` to create a new message.
  */
 export declare const HeartbeatRequestSchema: GenMessage<HeartbeatRequest>;
+
+/**
+ * A lease that an agent holds, as it knows it.
+ *
+ * @generated from message drover.v1.HeldLease
+ */
+export declare type HeldLease = Message<"drover.v1.HeldLease"> & {
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * Epoch of the lease.
+   *
+   * @generated from field: int64 lease_epoch = 2;
+   */
+  leaseEpoch: bigint;
+};
+
+/**
+ * Describes the message drover.v1.HeldLease.
+ * Use `create(HeldLeaseSchema)` to create a new message.
+ */
+export declare const HeldLeaseSchema: GenMessage<HeldLease>;
 
 /**
  * What a heartbeat says of the task at hand.
@@ -185,18 +227,18 @@ export declare type CurrentTaskReport = Message<"drover.v1.CurrentTaskReport"> &
   leaseEpoch: bigint;
 
   /**
-   * How much is done, from 0 to 1.
+   * How much is done, from 0 to 1; left out means unchanged.
    *
-   * @generated from field: double progress = 3;
+   * @generated from field: optional double progress = 3;
    */
-  progress: number;
+  progress?: number | undefined;
 
   /**
-   * A few words on the work, at most 1,024 characters.
+   * A few words on the work, at most 1,024 characters; left out means unchanged.
    *
-   * @generated from field: string detail = 4;
+   * @generated from field: optional string detail = 4;
    */
-  detail: string;
+  detail?: string | undefined;
 };
 
 /**
@@ -334,6 +376,20 @@ export declare type HeartbeatResponse = Message<"drover.v1.HeartbeatResponse"> &
    * @generated from field: bool report_full_state = 9;
    */
   reportFullState: boolean;
+
+  /**
+   * What became of the leases that the heartbeat listed: renewed or lost.
+   *
+   * @generated from field: repeated drover.v1.LeaseRenewal leases = 10;
+   */
+  leases: LeaseRenewal[];
+
+  /**
+   * Commands that the agent has not acknowledged yet, the oldest first.
+   *
+   * @generated from field: repeated drover.v1.Command commands = 11;
+   */
+  commands: Command[];
 };
 
 /**
@@ -341,6 +397,88 @@ export declare type HeartbeatResponse = Message<"drover.v1.HeartbeatResponse"> &
  * Use `create(HeartbeatResponseSchema)` to create a new message.
  */
 export declare const HeartbeatResponseSchema: GenMessage<HeartbeatResponse>;
+
+/**
+ * What became of one lease.
+ *
+ * @generated from message drover.v1.LeaseRenewal
+ */
+export declare type LeaseRenewal = Message<"drover.v1.LeaseRenewal"> & {
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * Epoch of the lease.
+   *
+   * @generated from field: int64 lease_epoch = 2;
+   */
+  leaseEpoch: bigint;
+
+  /**
+   * The lease was renewed; otherwise it is lost, and the agent has to stop the work.
+   *
+   * @generated from field: bool renewed = 3;
+   */
+  renewed: boolean;
+
+  /**
+   * How long it still lasts, counted from before the heartbeat was sent.
+   *
+   * @generated from field: google.protobuf.Duration remaining = 4;
+   */
+  remaining?: Duration | undefined;
+};
+
+/**
+ * Describes the message drover.v1.LeaseRenewal.
+ * Use `create(LeaseRenewalSchema)` to create a new message.
+ */
+export declare const LeaseRenewalSchema: GenMessage<LeaseRenewal>;
+
+/**
+ * Something that an agent is to do.
+ *
+ * @generated from message drover.v1.Command
+ */
+export declare type Command = Message<"drover.v1.Command"> & {
+  /**
+   * Place in the agent's row of commands; acknowledge it by this number.
+   *
+   * @generated from field: int64 sequence = 1;
+   */
+  sequence: bigint;
+
+  /**
+   * What to do: cancelTask.
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * The task that it is about.
+   *
+   * @generated from field: string task_id = 3;
+   */
+  taskId: string;
+
+  /**
+   * Why, in words.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message drover.v1.Command.
+ * Use `create(CommandSchema)` to create a new message.
+ */
+export declare const CommandSchema: GenMessage<Command>;
 
 /**
  * A change of an agent's status.
@@ -519,6 +657,728 @@ export declare type RotateTokenResponse = Message<"drover.v1.RotateTokenResponse
 export declare const RotateTokenResponseSchema: GenMessage<RotateTokenResponse>;
 
 /**
+ * Request of ClaimTasks.
+ *
+ * @generated from message drover.v1.ClaimTasksRequest
+ */
+export declare type ClaimTasksRequest = Message<"drover.v1.ClaimTasksRequest"> & {
+  /**
+   * Only tasks of one of these kinds; any kind when left out.
+   *
+   * @generated from field: repeated string kinds = 1;
+   */
+  kinds: string[];
+
+  /**
+   * At most this many, up to 100; 1 when left out. The answer ends before 3 MiB.
+   *
+   * @generated from field: int32 max = 2;
+   */
+  max: number;
+
+  /**
+   * How long to wait for a task when none is there, up to a minute; not at all when left out.
+   *
+   * @generated from field: google.protobuf.Duration wait = 3;
+   */
+  wait?: Duration | undefined;
+};
+
+/**
+ * Describes the message drover.v1.ClaimTasksRequest.
+ * Use `create(ClaimTasksRequestSchema)` to create a new message.
+ */
+export declare const ClaimTasksRequestSchema: GenMessage<ClaimTasksRequest>;
+
+/**
+ * Response of ClaimTasks.
+ *
+ * @generated from message drover.v1.ClaimTasksResponse
+ */
+export declare type ClaimTasksResponse = Message<"drover.v1.ClaimTasksResponse"> & {
+  /**
+   * The tasks that the agent holds from now on, each with its lease.
+   *
+   * @generated from field: repeated drover.v1.Task tasks = 1;
+   */
+  tasks: Task[];
+};
+
+/**
+ * Describes the message drover.v1.ClaimTasksResponse.
+ * Use `create(ClaimTasksResponseSchema)` to create a new message.
+ */
+export declare const ClaimTasksResponseSchema: GenMessage<ClaimTasksResponse>;
+
+/**
+ * Request of UpdateTask.
+ *
+ * @generated from message drover.v1.UpdateTaskRequest
+ */
+export declare type UpdateTaskRequest = Message<"drover.v1.UpdateTaskRequest"> & {
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task = 1;
+   */
+  task: string;
+
+  /**
+   * Epoch of the lease under which the agent holds it.
+   *
+   * @generated from field: int64 lease_epoch = 2;
+   */
+  leaseEpoch: bigint;
+
+  /**
+   * How much is done, from 0 to 1; left out means unchanged.
+   *
+   * @generated from field: optional double progress = 3;
+   */
+  progress?: number | undefined;
+
+  /**
+   * A few words on the work, at most 1,024 characters; left out means unchanged.
+   *
+   * @generated from field: optional string detail = 4;
+   */
+  detail?: string | undefined;
+};
+
+/**
+ * Describes the message drover.v1.UpdateTaskRequest.
+ * Use `create(UpdateTaskRequestSchema)` to create a new message.
+ */
+export declare const UpdateTaskRequestSchema: GenMessage<UpdateTaskRequest>;
+
+/**
+ * Response of UpdateTask.
+ *
+ * @generated from message drover.v1.UpdateTaskResponse
+ */
+export declare type UpdateTaskResponse = Message<"drover.v1.UpdateTaskResponse"> & {
+  /**
+   * The renewed lease.
+   *
+   * @generated from field: drover.v1.Lease lease = 1;
+   */
+  lease?: Lease | undefined;
+};
+
+/**
+ * Describes the message drover.v1.UpdateTaskResponse.
+ * Use `create(UpdateTaskResponseSchema)` to create a new message.
+ */
+export declare const UpdateTaskResponseSchema: GenMessage<UpdateTaskResponse>;
+
+/**
+ * Request of CompleteTask.
+ *
+ * @generated from message drover.v1.CompleteTaskRequest
+ */
+export declare type CompleteTaskRequest = Message<"drover.v1.CompleteTaskRequest"> & {
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task = 1;
+   */
+  task: string;
+
+  /**
+   * Epoch of the lease under which the agent holds it.
+   *
+   * @generated from field: int64 lease_epoch = 2;
+   */
+  leaseEpoch: bigint;
+
+  /**
+   * What the agent made of it: any JSON, at most 256 KiB as compact JSON.
+   *
+   * @generated from field: google.protobuf.Value result = 3;
+   */
+  result?: Value | undefined;
+};
+
+/**
+ * Describes the message drover.v1.CompleteTaskRequest.
+ * Use `create(CompleteTaskRequestSchema)` to create a new message.
+ */
+export declare const CompleteTaskRequestSchema: GenMessage<CompleteTaskRequest>;
+
+/**
+ * Response of CompleteTask.
+ *
+ * @generated from message drover.v1.CompleteTaskResponse
+ */
+export declare type CompleteTaskResponse = Message<"drover.v1.CompleteTaskResponse"> & {
+  /**
+   * The task afterwards.
+   *
+   * @generated from field: drover.v1.Task task = 1;
+   */
+  task?: Task | undefined;
+};
+
+/**
+ * Describes the message drover.v1.CompleteTaskResponse.
+ * Use `create(CompleteTaskResponseSchema)` to create a new message.
+ */
+export declare const CompleteTaskResponseSchema: GenMessage<CompleteTaskResponse>;
+
+/**
+ * Request of FailTask.
+ *
+ * @generated from message drover.v1.FailTaskRequest
+ */
+export declare type FailTaskRequest = Message<"drover.v1.FailTaskRequest"> & {
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task = 1;
+   */
+  task: string;
+
+  /**
+   * Epoch of the lease under which the agent holds it.
+   *
+   * @generated from field: int64 lease_epoch = 2;
+   */
+  leaseEpoch: bigint;
+
+  /**
+   * What went wrong. Secrets in it are not stored.
+   *
+   * @generated from field: drover.v1.TaskFailure error = 3;
+   */
+  error?: TaskFailure | undefined;
+
+  /**
+   * Whether another try may succeed; yes when left out.
+   *
+   * @generated from field: optional bool retryable = 4;
+   */
+  retryable?: boolean | undefined;
+};
+
+/**
+ * Describes the message drover.v1.FailTaskRequest.
+ * Use `create(FailTaskRequestSchema)` to create a new message.
+ */
+export declare const FailTaskRequestSchema: GenMessage<FailTaskRequest>;
+
+/**
+ * What went wrong with a task.
+ *
+ * @generated from message drover.v1.TaskFailure
+ */
+export declare type TaskFailure = Message<"drover.v1.TaskFailure"> & {
+  /**
+   * In words: 1 to 4,096 characters.
+   *
+   * @generated from field: string message = 1;
+   */
+  message: string;
+
+  /**
+   * Circumstances: at most 16 KiB as compact JSON, 32 levels.
+   *
+   * @generated from field: google.protobuf.Struct context = 2;
+   */
+  context?: JsonObject | undefined;
+};
+
+/**
+ * Describes the message drover.v1.TaskFailure.
+ * Use `create(TaskFailureSchema)` to create a new message.
+ */
+export declare const TaskFailureSchema: GenMessage<TaskFailure>;
+
+/**
+ * Response of FailTask.
+ *
+ * @generated from message drover.v1.FailTaskResponse
+ */
+export declare type FailTaskResponse = Message<"drover.v1.FailTaskResponse"> & {
+  /**
+   * The task afterwards.
+   *
+   * @generated from field: drover.v1.Task task = 1;
+   */
+  task?: Task | undefined;
+};
+
+/**
+ * Describes the message drover.v1.FailTaskResponse.
+ * Use `create(FailTaskResponseSchema)` to create a new message.
+ */
+export declare const FailTaskResponseSchema: GenMessage<FailTaskResponse>;
+
+/**
+ * Request of Leave.
+ *
+ * @generated from message drover.v1.LeaveRequest
+ */
+export declare type LeaveRequest = Message<"drover.v1.LeaveRequest"> & {
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 1;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.LeaveRequest.
+ * Use `create(LeaveRequestSchema)` to create a new message.
+ */
+export declare const LeaveRequestSchema: GenMessage<LeaveRequest>;
+
+/**
+ * Response of Leave.
+ *
+ * @generated from message drover.v1.LeaveResponse
+ */
+export declare type LeaveResponse = Message<"drover.v1.LeaveResponse"> & {
+};
+
+/**
+ * Describes the message drover.v1.LeaveResponse.
+ * Use `create(LeaveResponseSchema)` to create a new message.
+ */
+export declare const LeaveResponseSchema: GenMessage<LeaveResponse>;
+
+/**
+ * One message of an agent on its stream. The first is hello.
+ *
+ * @generated from message drover.v1.SessionRequest
+ */
+export declare type SessionRequest = Message<"drover.v1.SessionRequest"> & {
+  /**
+   * Chosen by the agent; the answer carries it. 0 where none is awaited.
+   *
+   * @generated from field: int64 id = 1;
+   */
+  id: bigint;
+
+  /**
+   * What the agent says.
+   *
+   * @generated from oneof drover.v1.SessionRequest.message
+   */
+  message: {
+    /**
+     * Begins the session; it has to be the first message, and the only one of its kind.
+     *
+     * @generated from field: drover.v1.SessionHello hello = 2;
+     */
+    value: SessionHello;
+    case: "hello";
+  } | {
+    /**
+     * A heartbeat; its session is the stream's where it names none.
+     *
+     * @generated from field: drover.v1.HeartbeatRequest heartbeat = 3;
+     */
+    value: HeartbeatRequest;
+    case: "heartbeat";
+  } | {
+    /**
+     * An error between heartbeats.
+     *
+     * @generated from field: drover.v1.ReportErrorRequest error = 4;
+     */
+    value: ReportErrorRequest;
+    case: "error";
+  } | {
+    /**
+     * A task gets on.
+     *
+     * @generated from field: drover.v1.UpdateTaskRequest task_update = 5;
+     */
+    value: UpdateTaskRequest;
+    case: "taskUpdate";
+  } | {
+    /**
+     * A task is done.
+     *
+     * @generated from field: drover.v1.CompleteTaskRequest task_complete = 6;
+     */
+    value: CompleteTaskRequest;
+    case: "taskComplete";
+  } | {
+    /**
+     * A try of a task failed.
+     *
+     * @generated from field: drover.v1.FailTaskRequest task_fail = 7;
+     */
+    value: FailTaskRequest;
+    case: "taskFail";
+  } | {
+    /**
+     * Room for tasks.
+     *
+     * @generated from field: drover.v1.SessionReady ready = 8;
+     */
+    value: SessionReady;
+    case: "ready";
+  } | {
+    /**
+     * Commands that the agent has taken.
+     *
+     * @generated from field: drover.v1.SessionCommandAcknowledgement command_acknowledgement = 9;
+     */
+    value: SessionCommandAcknowledgement;
+    case: "commandAcknowledgement";
+  } | {
+    /**
+     * The agent leaves: what it holds returns at once.
+     *
+     * @generated from field: drover.v1.SessionGoodbye goodbye = 10;
+     */
+    value: SessionGoodbye;
+    case: "goodbye";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message drover.v1.SessionRequest.
+ * Use `create(SessionRequestSchema)` to create a new message.
+ */
+export declare const SessionRequestSchema: GenMessage<SessionRequest>;
+
+/**
+ * Begins a session.
+ *
+ * @generated from message drover.v1.SessionHello
+ */
+export declare type SessionHello = Message<"drover.v1.SessionHello"> & {
+  /**
+   * Chosen by the process at its start; a new one supersedes the run before.
+   *
+   * @generated from field: string boot_id = 1;
+   */
+  bootId: string;
+};
+
+/**
+ * Describes the message drover.v1.SessionHello.
+ * Use `create(SessionHelloSchema)` to create a new message.
+ */
+export declare const SessionHelloSchema: GenMessage<SessionHello>;
+
+/**
+ * Room for tasks: replaces what was said before.
+ *
+ * @generated from message drover.v1.SessionReady
+ */
+export declare type SessionReady = Message<"drover.v1.SessionReady"> & {
+  /**
+   * How many more tasks the agent would take now, up to 100.
+   *
+   * @generated from field: int32 slots = 1;
+   */
+  slots: number;
+
+  /**
+   * Only tasks of one of these kinds; any kind when left out.
+   *
+   * @generated from field: repeated string kinds = 2;
+   */
+  kinds: string[];
+};
+
+/**
+ * Describes the message drover.v1.SessionReady.
+ * Use `create(SessionReadySchema)` to create a new message.
+ */
+export declare const SessionReadySchema: GenMessage<SessionReady>;
+
+/**
+ * Commands that the agent has taken.
+ *
+ * @generated from message drover.v1.SessionCommandAcknowledgement
+ */
+export declare type SessionCommandAcknowledgement = Message<"drover.v1.SessionCommandAcknowledgement"> & {
+  /**
+   * Their sequences.
+   *
+   * @generated from field: repeated int64 sequences = 1;
+   */
+  sequences: bigint[];
+};
+
+/**
+ * Describes the message drover.v1.SessionCommandAcknowledgement.
+ * Use `create(SessionCommandAcknowledgementSchema)` to create a new message.
+ */
+export declare const SessionCommandAcknowledgementSchema: GenMessage<SessionCommandAcknowledgement>;
+
+/**
+ * Ends a session for good.
+ *
+ * @generated from message drover.v1.SessionGoodbye
+ */
+export declare type SessionGoodbye = Message<"drover.v1.SessionGoodbye"> & {
+};
+
+/**
+ * Describes the message drover.v1.SessionGoodbye.
+ * Use `create(SessionGoodbyeSchema)` to create a new message.
+ */
+export declare const SessionGoodbyeSchema: GenMessage<SessionGoodbye>;
+
+/**
+ * One message of the server on an agent's stream.
+ *
+ * @generated from message drover.v1.SessionResponse
+ */
+export declare type SessionResponse = Message<"drover.v1.SessionResponse"> & {
+  /**
+   * The id of the message that this answers; 0 for what the server says of its own accord.
+   *
+   * @generated from field: int64 in_reply_to = 1;
+   */
+  inReplyTo: bigint;
+
+  /**
+   * What the server says.
+   *
+   * @generated from oneof drover.v1.SessionResponse.message
+   */
+  message: {
+    /**
+     * Answers hello.
+     *
+     * @generated from field: drover.v1.SessionWelcome welcome = 2;
+     */
+    value: SessionWelcome;
+    case: "welcome";
+  } | {
+    /**
+     * Answers a heartbeat.
+     *
+     * @generated from field: drover.v1.HeartbeatResponse heartbeat = 3;
+     */
+    value: HeartbeatResponse;
+    case: "heartbeat";
+  } | {
+    /**
+     * Answers an error.
+     *
+     * @generated from field: drover.v1.ReportErrorResponse error = 4;
+     */
+    value: ReportErrorResponse;
+    case: "error";
+  } | {
+    /**
+     * Answers a task's progress.
+     *
+     * @generated from field: drover.v1.UpdateTaskResponse task_update = 5;
+     */
+    value: UpdateTaskResponse;
+    case: "taskUpdate";
+  } | {
+    /**
+     * Answers a task's completion.
+     *
+     * @generated from field: drover.v1.CompleteTaskResponse task_complete = 6;
+     */
+    value: CompleteTaskResponse;
+    case: "taskComplete";
+  } | {
+    /**
+     * Answers a task's failure.
+     *
+     * @generated from field: drover.v1.FailTaskResponse task_fail = 7;
+     */
+    value: FailTaskResponse;
+    case: "taskFail";
+  } | {
+    /**
+     * Answers what has no answer of its own: room for tasks, acknowledged commands, goodbye.
+     *
+     * @generated from field: drover.v1.SessionDone done = 8;
+     */
+    value: SessionDone;
+    case: "done";
+  } | {
+    /**
+     * A task that the agent holds from now on; it accepts by UpdateTask or by a heartbeat that names it, before it begins.
+     *
+     * @generated from field: drover.v1.Task assignment = 9;
+     */
+    value: Task;
+    case: "assignment";
+  } | {
+    /**
+     * Something to do.
+     *
+     * @generated from field: drover.v1.Command command = 10;
+     */
+    value: Command;
+    case: "command";
+  } | {
+    /**
+     * This server is going away: open the stream anew, elsewhere where there is an elsewhere.
+     *
+     * @generated from field: drover.v1.SessionGoElsewhere go_elsewhere = 11;
+     */
+    value: SessionGoElsewhere;
+    case: "goElsewhere";
+  } | {
+    /**
+     * The message that this answers was refused; the stream goes on.
+     *
+     * @generated from field: drover.v1.SessionRefusal refusal = 12;
+     */
+    value: SessionRefusal;
+    case: "refusal";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message drover.v1.SessionResponse.
+ * Use `create(SessionResponseSchema)` to create a new message.
+ */
+export declare const SessionResponseSchema: GenMessage<SessionResponse>;
+
+/**
+ * Answers hello.
+ *
+ * @generated from message drover.v1.SessionWelcome
+ */
+export declare type SessionWelcome = Message<"drover.v1.SessionWelcome"> & {
+  /**
+   * Epoch that the database gave to this run of the process.
+   *
+   * @generated from field: int64 epoch = 1;
+   */
+  epoch: bigint;
+
+  /**
+   * Time between heartbeats until a heartbeat's answer says otherwise.
+   *
+   * @generated from field: google.protobuf.Duration heartbeat_interval = 2;
+   */
+  heartbeatInterval?: Duration | undefined;
+
+  /**
+   * How long a lease lasts.
+   *
+   * @generated from field: google.protobuf.Duration lease = 3;
+   */
+  lease?: Duration | undefined;
+};
+
+/**
+ * Describes the message drover.v1.SessionWelcome.
+ * Use `create(SessionWelcomeSchema)` to create a new message.
+ */
+export declare const SessionWelcomeSchema: GenMessage<SessionWelcome>;
+
+/**
+ * Answers what has no answer of its own.
+ *
+ * @generated from message drover.v1.SessionDone
+ */
+export declare type SessionDone = Message<"drover.v1.SessionDone"> & {
+};
+
+/**
+ * Describes the message drover.v1.SessionDone.
+ * Use `create(SessionDoneSchema)` to create a new message.
+ */
+export declare const SessionDoneSchema: GenMessage<SessionDone>;
+
+/**
+ * The server is going away.
+ *
+ * @generated from message drover.v1.SessionGoElsewhere
+ */
+export declare type SessionGoElsewhere = Message<"drover.v1.SessionGoElsewhere"> & {
+  /**
+   * Why, in words.
+   *
+   * @generated from field: string reason = 1;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message drover.v1.SessionGoElsewhere.
+ * Use `create(SessionGoElsewhereSchema)` to create a new message.
+ */
+export declare const SessionGoElsewhereSchema: GenMessage<SessionGoElsewhere>;
+
+/**
+ * A message was refused, as a call of its own would have been.
+ *
+ * @generated from message drover.v1.SessionRefusal
+ */
+export declare type SessionRefusal = Message<"drover.v1.SessionRefusal"> & {
+  /**
+   * The code of google.rpc.Code.
+   *
+   * @generated from field: int32 code = 1;
+   */
+  code: number;
+
+  /**
+   * In words.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * A constant that programs can compare, such as AGENT_IN_ERROR.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * What is wrong with which field.
+   *
+   * @generated from field: repeated drover.v1.SessionViolation violations = 4;
+   */
+  violations: SessionViolation[];
+};
+
+/**
+ * Describes the message drover.v1.SessionRefusal.
+ * Use `create(SessionRefusalSchema)` to create a new message.
+ */
+export declare const SessionRefusalSchema: GenMessage<SessionRefusal>;
+
+/**
+ * One thing wrong with a message.
+ *
+ * @generated from message drover.v1.SessionViolation
+ */
+export declare type SessionViolation = Message<"drover.v1.SessionViolation"> & {
+  /**
+   * Path of the field.
+   *
+   * @generated from field: string field = 1;
+   */
+  field: string;
+
+  /**
+   * What is wrong with it.
+   *
+   * @generated from field: string description = 2;
+   */
+  description: string;
+};
+
+/**
+ * Describes the message drover.v1.SessionViolation.
+ * Use `create(SessionViolationSchema)` to create a new message.
+ */
+export declare const SessionViolationSchema: GenMessage<SessionViolation>;
+
+/**
  * What agents call. The agent is the token's, never one that a path or a body names.
  *
  * @generated from service drover.v1.AgentService
@@ -563,6 +1423,68 @@ export declare const AgentService: GenService<{
     methodKind: "unary";
     input: typeof RotateTokenRequestSchema;
     output: typeof RotateTokenResponseSchema;
+  },
+  /**
+   * Lends tasks to the agent, those of the highest priority first, and of these the ones due longest; an agent in error
+   * gets none.
+   *
+   * @generated from rpc drover.v1.AgentService.ClaimTasks
+   */
+  claimTasks: {
+    methodKind: "unary";
+    input: typeof ClaimTasksRequestSchema;
+    output: typeof ClaimTasksResponseSchema;
+  },
+  /**
+   * Says how a task gets on, and renews its lease.
+   *
+   * @generated from rpc drover.v1.AgentService.UpdateTask
+   */
+  updateTask: {
+    methodKind: "unary";
+    input: typeof UpdateTaskRequestSchema;
+    output: typeof UpdateTaskResponseSchema;
+  },
+  /**
+   * Ends a task with its result; a repeat under the same lease gets the first answer.
+   *
+   * @generated from rpc drover.v1.AgentService.CompleteTask
+   */
+  completeTask: {
+    methodKind: "unary";
+    input: typeof CompleteTaskRequestSchema;
+    output: typeof CompleteTaskResponseSchema;
+  },
+  /**
+   * Ends a try of a task; it is tried again while retries remain, unless the agent says that this is of no use. A repeat
+   * under the same lease is answered with the task as it is.
+   *
+   * @generated from rpc drover.v1.AgentService.FailTask
+   */
+  failTask: {
+    methodKind: "unary";
+    input: typeof FailTaskRequestSchema;
+    output: typeof FailTaskResponseSchema;
+  },
+  /**
+   * Ends the agent's session: its leases return at once, and it is offline until its next heartbeat.
+   *
+   * @generated from rpc drover.v1.AgentService.Leave
+   */
+  leave: {
+    methodKind: "unary";
+    input: typeof LeaveRequestSchema;
+    output: typeof LeaveResponseSchema;
+  },
+  /**
+   * All of the above over one stream, in both directions; native gRPC.
+   *
+   * @generated from rpc drover.v1.AgentService.Session
+   */
+  session: {
+    methodKind: "bidi_streaming";
+    input: typeof SessionRequestSchema;
+    output: typeof SessionResponseSchema;
   },
 }>;
 

@@ -6,6 +6,7 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.js";
 import { file_drover_v1_agent } from "./agent_pb.js";
 import { file_drover_v1_error_report } from "./error_report_pb.js";
+import { file_drover_v1_task } from "./task_pb.js";
 import { file_google_api_annotations } from "../../google/api/annotations_pb.js";
 import { file_google_protobuf_duration, file_google_protobuf_struct } from "@bufbuild/protobuf/wkt";
 
@@ -13,7 +14,7 @@ import { file_google_protobuf_duration, file_google_protobuf_struct } from "@buf
  * Describes the file drover/v1/agent_service.proto.
  */
 export const file_drover_v1_agent_service = /*@__PURE__*/
-  fileDesc("Ch1kcm92ZXIvdjEvYWdlbnRfc2VydmljZS5wcm90bxIJZHJvdmVyLnYxIrIDCg1FbnJvbGxSZXF1ZXN0ErEBCgRuYW1lGAEgASgJQqIBukieAboBmgEKDXJlc291cmNlX25hbWUSVW11c3QgYmUgMSB0byAxMjggb2YgdGhlIGNoYXJhY3RlcnMgQS1aIGEteiAwLTkgLiBfIC0gYW5kIGJlZ2luIHdpdGggYSBsZXR0ZXIgb3IgZGlnaXQaMnRoaXMubWF0Y2hlcygnXltBLVphLXowLTldW0EtWmEtejAtOS5fLV17MCwxMjd9JCcpEhcKBW5vbmNlGAIgASgJQgi6SAVyAxiAARJOCgZsYWJlbHMYAyADKAsyJC5kcm92ZXIudjEuRW5yb2xsUmVxdWVzdC5MYWJlbHNFbnRyeUIYukgVmgESEEAiB3IFEAEYgAEqBXIDGIACEicKDGNhcGFiaWxpdGllcxgEIAMoCUIRukgOkgELEEAiB3IFEAEYgAESLAoLZGV2aWNlX2luZm8YBSABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEieAoORW5yb2xsUmVzcG9uc2USHwoFYWdlbnQYASABKAsyEC5kcm92ZXIudjEuQWdlbnQSDgoGc2VjcmV0GAIgASgJEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKwBAoQSGVhcnRiZWF0UmVxdWVzdBI2CgZzdGF0dXMYASABKA4yFi5kcm92ZXIudjEuQWdlbnRTdGF0dXNCDrpIC4IBCBgCGAMYBBgFEjIKDGN1cnJlbnRfdGFzaxgCIAEoCzIcLmRyb3Zlci52MS5DdXJyZW50VGFza1JlcG9ydBIoCgVlcnJvchgDIAEoCzIZLmRyb3Zlci52MS5IZWFydGJlYXRFcnJvchInCgxjYXBhYmlsaXRpZXMYBCADKAlCEbpIDpIBCxBAIgdyBRABGIABEiwKC2RldmljZV9pbmZvGAUgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBJRCgZsYWJlbHMYBiADKAsyJy5kcm92ZXIudjEuSGVhcnRiZWF0UmVxdWVzdC5MYWJlbHNFbnRyeUIYukgVmgESEEAiB3IFEAEYgAEqBXIDGIACElAKBmdhdWdlcxgHIAMoCzInLmRyb3Zlci52MS5IZWFydGJlYXRSZXF1ZXN0LkdhdWdlc0VudHJ5Qhe6SBSaAREQQCIHcgUQARiAASoEEgJAARIsCgdzZXNzaW9uGAggASgLMhsuZHJvdmVyLnYxLkhlYXJ0YmVhdFNlc3Npb24aLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtHYXVnZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIpQBChFDdXJyZW50VGFza1JlcG9ydBIaCgd0YXNrX2lkGAEgASgJQgm6SAZyBBABGEASHAoLbGVhc2VfZXBvY2gYAiABKANCB7pIBCICKAASKwoIcHJvZ3Jlc3MYAyABKAFCGbpIFhIUQAEZAAAAAAAA8D8pAAAAAAAAAAASGAoGZGV0YWlsGAQgASgJQgi6SAVyAxiACCKKAQoOSGVhcnRiZWF0RXJyb3ISMQoIc2V2ZXJpdHkYASABKA4yEy5kcm92ZXIudjEuU2V2ZXJpdHlCCrpIB4IBBBgCGAYSGwoHbWVzc2FnZRgCIAEoCUIKukgHcgUQARiAIBIoCgdjb250ZXh0GAMgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCJKChBIZWFydGJlYXRTZXNzaW9uEhsKB2Jvb3RfaWQYASABKAlCCrpIB3IFEAEYgAESGQoIc2VxdWVuY2UYAiABKANCB7pIBCICKAAi6AIKEUhlYXJ0YmVhdFJlc3BvbnNlEhQKDGFja25vd2xlZGdlZBgBIAEoCBIsCgxhZ2VudF9zdGF0dXMYAiABKA4yFi5kcm92ZXIudjEuQWdlbnRTdGF0dXMSHwoXaGFzX2hpZ2hfcHJpb3JpdHlfdGFza3MYAyABKAgSMQoObmV4dF9oZWFydGJlYXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLwoKdHJhbnNpdGlvbhgFIAEoCzIbLmRyb3Zlci52MS5TdGF0dXNUcmFuc2l0aW9uEi4KDXRhc2tfZmFpbHVyZXMYBiABKAsyFy5kcm92ZXIudjEuVGFza0ZhaWx1cmVzEhoKDXJlbmV3ZWRfdG9rZW4YByABKAlIAIgBARIRCglkdXBsaWNhdGUYCCABKAgSGQoRcmVwb3J0X2Z1bGxfc3RhdGUYCSABKAhCEAoOX3JlbmV3ZWRfdG9rZW4ibAoQU3RhdHVzVHJhbnNpdGlvbhIkCgRmcm9tGAEgASgOMhYuZHJvdmVyLnYxLkFnZW50U3RhdHVzEiIKAnRvGAIgASgOMhYuZHJvdmVyLnYxLkFnZW50U3RhdHVzEg4KBnJlYXNvbhgDIAEoCSJDCgxUYXNrRmFpbHVyZXMSEQoJYXR0ZW1wdGVkGAEgASgFEhAKCHJlcXVldWVkGAIgASgFEg4KBmZhaWxlZBgDIAEoBSLGAQoSUmVwb3J0RXJyb3JSZXF1ZXN0EjEKCHNldmVyaXR5GAEgASgOMhMuZHJvdmVyLnYxLlNldmVyaXR5Qgq6SAeCAQQQASAAEhsKB21lc3NhZ2UYAiABKAlCCrpIB3IFEAEYgCASKAoHY29udGV4dBgDIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSGAoHdGFza19pZBgEIAEoCUIHukgEcgIYQBIcCgpyZXF1ZXN0X2lkGAUgASgJQgi6SAVyAxiAASJDChNSZXBvcnRFcnJvclJlc3BvbnNlEiwKDGVycm9yX3JlcG9ydBgBIAEoCzIWLmRyb3Zlci52MS5FcnJvclJlcG9ydCIyChJSb3RhdGVUb2tlblJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgMYgAEiJQoTUm90YXRlVG9rZW5SZXNwb25zZRIOCgZzZWNyZXQYASABKAkyvgMKDEFnZW50U2VydmljZRJfCgZFbnJvbGwSGC5kcm92ZXIudjEuRW5yb2xsUmVxdWVzdBoZLmRyb3Zlci52MS5FbnJvbGxSZXNwb25zZSIggtPkkwIaOgEqIhUvYXBpL3YxL2FnZW50czplbnJvbGwSagoJSGVhcnRiZWF0EhsuZHJvdmVyLnYxLkhlYXJ0YmVhdFJlcXVlc3QaHC5kcm92ZXIudjEuSGVhcnRiZWF0UmVzcG9uc2UiIoLT5JMCHDoBKiIXL2FwaS92MS9hZ2VudC9oZWFydGJlYXQSbQoLUmVwb3J0RXJyb3ISHS5kcm92ZXIudjEuUmVwb3J0RXJyb3JSZXF1ZXN0Gh4uZHJvdmVyLnYxLlJlcG9ydEVycm9yUmVzcG9uc2UiH4LT5JMCGToBKiIUL2FwaS92MS9hZ2VudC9lcnJvcnMScgoLUm90YXRlVG9rZW4SHS5kcm92ZXIudjEuUm90YXRlVG9rZW5SZXF1ZXN0Gh4uZHJvdmVyLnYxLlJvdGF0ZVRva2VuUmVzcG9uc2UiJILT5JMCHjoBKiIZL2FwaS92MS9hZ2VudDpyb3RhdGVUb2tlbmIGcHJvdG8z", [file_buf_validate_validate, file_drover_v1_agent, file_drover_v1_error_report, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_struct]);
+  fileDesc("Ch1kcm92ZXIvdjEvYWdlbnRfc2VydmljZS5wcm90bxIJZHJvdmVyLnYxIrIDCg1FbnJvbGxSZXF1ZXN0ErEBCgRuYW1lGAEgASgJQqIBukieAboBmgEKDXJlc291cmNlX25hbWUSVW11c3QgYmUgMSB0byAxMjggb2YgdGhlIGNoYXJhY3RlcnMgQS1aIGEteiAwLTkgLiBfIC0gYW5kIGJlZ2luIHdpdGggYSBsZXR0ZXIgb3IgZGlnaXQaMnRoaXMubWF0Y2hlcygnXltBLVphLXowLTldW0EtWmEtejAtOS5fLV17MCwxMjd9JCcpEhcKBW5vbmNlGAIgASgJQgi6SAVyAxiAARJOCgZsYWJlbHMYAyADKAsyJC5kcm92ZXIudjEuRW5yb2xsUmVxdWVzdC5MYWJlbHNFbnRyeUIYukgVmgESEEAiB3IFEAEYgAEqBXIDGIACEicKDGNhcGFiaWxpdGllcxgEIAMoCUIRukgOkgELEEAiB3IFEAEYgAESLAoLZGV2aWNlX2luZm8YBSABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0Gi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEieAoORW5yb2xsUmVzcG9uc2USHwoFYWdlbnQYASABKAsyEC5kcm92ZXIudjEuQWdlbnQSDgoGc2VjcmV0GAIgASgJEjUKEmhlYXJ0YmVhdF9pbnRlcnZhbBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiKQBQoQSGVhcnRiZWF0UmVxdWVzdBI2CgZzdGF0dXMYASABKA4yFi5kcm92ZXIudjEuQWdlbnRTdGF0dXNCDrpIC4IBCBgCGAMYBBgFEjIKDGN1cnJlbnRfdGFzaxgCIAEoCzIcLmRyb3Zlci52MS5DdXJyZW50VGFza1JlcG9ydBIoCgVlcnJvchgDIAEoCzIZLmRyb3Zlci52MS5IZWFydGJlYXRFcnJvchInCgxjYXBhYmlsaXRpZXMYBCADKAlCEbpIDpIBCxBAIgdyBRABGIABEiwKC2RldmljZV9pbmZvGAUgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBJRCgZsYWJlbHMYBiADKAsyJy5kcm92ZXIudjEuSGVhcnRiZWF0UmVxdWVzdC5MYWJlbHNFbnRyeUIYukgVmgESEEAiB3IFEAEYgAEqBXIDGIACElAKBmdhdWdlcxgHIAMoCzInLmRyb3Zlci52MS5IZWFydGJlYXRSZXF1ZXN0LkdhdWdlc0VudHJ5Qhe6SBSaAREQQCIHcgUQARiAASoEEgJAARIsCgdzZXNzaW9uGAggASgLMhsuZHJvdmVyLnYxLkhlYXJ0YmVhdFNlc3Npb24SNAoLaGVsZF9sZWFzZXMYCSADKAsyFC5kcm92ZXIudjEuSGVsZExlYXNlQgm6SAaSAQMQ6AcSKAoVYWNrbm93bGVkZ2VkX2NvbW1hbmRzGAogAygDQgm6SAaSAQMQ6AcaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ARotCgtHYXVnZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBIkUKCUhlbGRMZWFzZRIaCgd0YXNrX2lkGAEgASgJQgm6SAZyBBABGEASHAoLbGVhc2VfZXBvY2gYAiABKANCB7pIBCICKAAitgEKEUN1cnJlbnRUYXNrUmVwb3J0EhoKB3Rhc2tfaWQYASABKAlCCbpIBnIEEAEYQBIcCgtsZWFzZV9lcG9jaBgCIAEoA0IHukgEIgIoABIwCghwcm9ncmVzcxgDIAEoAUIZukgWEhRAARkAAAAAAADwPykAAAAAAAAAAEgAiAEBEh0KBmRldGFpbBgEIAEoCUIIukgFcgMYgAhIAYgBAUILCglfcHJvZ3Jlc3NCCQoHX2RldGFpbCKKAQoOSGVhcnRiZWF0RXJyb3ISMQoIc2V2ZXJpdHkYASABKA4yEy5kcm92ZXIudjEuU2V2ZXJpdHlCCrpIB4IBBBgCGAYSGwoHbWVzc2FnZRgCIAEoCUIKukgHcgUQARiAIBIoCgdjb250ZXh0GAMgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCJKChBIZWFydGJlYXRTZXNzaW9uEhsKB2Jvb3RfaWQYASABKAlCCrpIB3IFEAEYgAESGQoIc2VxdWVuY2UYAiABKANCB7pIBCICKAAitwMKEUhlYXJ0YmVhdFJlc3BvbnNlEhQKDGFja25vd2xlZGdlZBgBIAEoCBIsCgxhZ2VudF9zdGF0dXMYAiABKA4yFi5kcm92ZXIudjEuQWdlbnRTdGF0dXMSHwoXaGFzX2hpZ2hfcHJpb3JpdHlfdGFza3MYAyABKAgSMQoObmV4dF9oZWFydGJlYXQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLwoKdHJhbnNpdGlvbhgFIAEoCzIbLmRyb3Zlci52MS5TdGF0dXNUcmFuc2l0aW9uEi4KDXRhc2tfZmFpbHVyZXMYBiABKAsyFy5kcm92ZXIudjEuVGFza0ZhaWx1cmVzEhoKDXJlbmV3ZWRfdG9rZW4YByABKAlIAIgBARIRCglkdXBsaWNhdGUYCCABKAgSGQoRcmVwb3J0X2Z1bGxfc3RhdGUYCSABKAgSJwoGbGVhc2VzGAogAygLMhcuZHJvdmVyLnYxLkxlYXNlUmVuZXdhbBIkCghjb21tYW5kcxgLIAMoCzISLmRyb3Zlci52MS5Db21tYW5kQhAKDl9yZW5ld2VkX3Rva2VuInMKDExlYXNlUmVuZXdhbBIPCgd0YXNrX2lkGAEgASgJEhMKC2xlYXNlX2Vwb2NoGAIgASgDEg8KB3JlbmV3ZWQYAyABKAgSLAoJcmVtYWluaW5nGAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uIkoKB0NvbW1hbmQSEAoIc2VxdWVuY2UYASABKAMSDAoEa2luZBgCIAEoCRIPCgd0YXNrX2lkGAMgASgJEg4KBnJlYXNvbhgEIAEoCSJsChBTdGF0dXNUcmFuc2l0aW9uEiQKBGZyb20YASABKA4yFi5kcm92ZXIudjEuQWdlbnRTdGF0dXMSIgoCdG8YAiABKA4yFi5kcm92ZXIudjEuQWdlbnRTdGF0dXMSDgoGcmVhc29uGAMgASgJIkMKDFRhc2tGYWlsdXJlcxIRCglhdHRlbXB0ZWQYASABKAUSEAoIcmVxdWV1ZWQYAiABKAUSDgoGZmFpbGVkGAMgASgFIsYBChJSZXBvcnRFcnJvclJlcXVlc3QSMQoIc2V2ZXJpdHkYASABKA4yEy5kcm92ZXIudjEuU2V2ZXJpdHlCCrpIB4IBBBABIAASGwoHbWVzc2FnZRgCIAEoCUIKukgHcgUQARiAIBIoCgdjb250ZXh0GAMgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIYCgd0YXNrX2lkGAQgASgJQge6SARyAhhAEhwKCnJlcXVlc3RfaWQYBSABKAlCCLpIBXIDGIABIkMKE1JlcG9ydEVycm9yUmVzcG9uc2USLAoMZXJyb3JfcmVwb3J0GAEgASgLMhYuZHJvdmVyLnYxLkVycm9yUmVwb3J0IjIKElJvdGF0ZVRva2VuUmVxdWVzdBIcCgpyZXF1ZXN0X2lkGAEgASgJQgi6SAVyAxiAASIlChNSb3RhdGVUb2tlblJlc3BvbnNlEg4KBnNlY3JldBgBIAEoCSKEAQoRQ2xhaW1UYXNrc1JlcXVlc3QSIAoFa2luZHMYASADKAlCEbpIDpIBCxBAIgdyBRABGIABEhYKA21heBgCIAEoBUIJukgGGgQYZCgAEjUKBHdhaXQYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CDLpICaoBBiICCDwyACI0ChJDbGFpbVRhc2tzUmVzcG9uc2USHgoFdGFza3MYASADKAsyDy5kcm92ZXIudjEuVGFzayKpAgoRVXBkYXRlVGFza1JlcXVlc3QSjAEKBHRhc2sYASABKAlCfrpIe7oBeAoHdGFza19pZBIYbXVzdCBiZSB0YXNrXyBhbmQgYSBVVUlEGlN0aGlzLm1hdGNoZXMoJ150YXNrX1swLTlhLWZdezh9LVswLTlhLWZdezR9LVswLTlhLWZdezR9LVswLTlhLWZdezR9LVswLTlhLWZdezEyfSQnKRIcCgtsZWFzZV9lcG9jaBgCIAEoA0IHukgEIgIoARIwCghwcm9ncmVzcxgDIAEoAUIZukgWEhRAARkAAAAAAADwPykAAAAAAAAAAEgAiAEBEh0KBmRldGFpbBgEIAEoCUIIukgFcgMYgAhIAYgBAUILCglfcHJvZ3Jlc3NCCQoHX2RldGFpbCI1ChJVcGRhdGVUYXNrUmVzcG9uc2USHwoFbGVhc2UYASABKAsyEC5kcm92ZXIudjEuTGVhc2Ui6gEKE0NvbXBsZXRlVGFza1JlcXVlc3QSjAEKBHRhc2sYASABKAlCfrpIe7oBeAoHdGFza19pZBIYbXVzdCBiZSB0YXNrXyBhbmQgYSBVVUlEGlN0aGlzLm1hdGNoZXMoJ150YXNrX1swLTlhLWZdezh9LVswLTlhLWZdezR9LVswLTlhLWZdezR9LVswLTlhLWZdezR9LVswLTlhLWZdezEyfSQnKRIcCgtsZWFzZV9lcG9jaBgCIAEoA0IHukgEIgIoARImCgZyZXN1bHQYAyABKAsyFi5nb29nbGUucHJvdG9idWYuVmFsdWUiNQoUQ29tcGxldGVUYXNrUmVzcG9uc2USHQoEdGFzaxgBIAEoCzIPLmRyb3Zlci52MS5UYXNrIpMCCg9GYWlsVGFza1JlcXVlc3QSjAEKBHRhc2sYASABKAlCfrpIe7oBeAoHdGFza19pZBIYbXVzdCBiZSB0YXNrXyBhbmQgYSBVVUlEGlN0aGlzLm1hdGNoZXMoJ150YXNrX1swLTlhLWZdezh9LVswLTlhLWZdezR9LVswLTlhLWZdezR9LVswLTlhLWZdezR9LVswLTlhLWZdezEyfSQnKRIcCgtsZWFzZV9lcG9jaBgCIAEoA0IHukgEIgIoARItCgVlcnJvchgDIAEoCzIWLmRyb3Zlci52MS5UYXNrRmFpbHVyZUIGukgDyAEBEhYKCXJldHJ5YWJsZRgEIAEoCEgAiAEBQgwKCl9yZXRyeWFibGUiVAoLVGFza0ZhaWx1cmUSGwoHbWVzc2FnZRgBIAEoCUIKukgHcgUQARiAIBIoCgdjb250ZXh0GAIgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdCIxChBGYWlsVGFza1Jlc3BvbnNlEh0KBHRhc2sYASABKAsyDy5kcm92ZXIudjEuVGFzayIsCgxMZWF2ZVJlcXVlc3QSHAoKcmVxdWVzdF9pZBgBIAEoCUIIukgFcgMYgAEiDwoNTGVhdmVSZXNwb25zZSL3AwoOU2Vzc2lvblJlcXVlc3QSCgoCaWQYASABKAMSKAoFaGVsbG8YAiABKAsyFy5kcm92ZXIudjEuU2Vzc2lvbkhlbGxvSAASMAoJaGVhcnRiZWF0GAMgASgLMhsuZHJvdmVyLnYxLkhlYXJ0YmVhdFJlcXVlc3RIABIuCgVlcnJvchgEIAEoCzIdLmRyb3Zlci52MS5SZXBvcnRFcnJvclJlcXVlc3RIABIzCgt0YXNrX3VwZGF0ZRgFIAEoCzIcLmRyb3Zlci52MS5VcGRhdGVUYXNrUmVxdWVzdEgAEjcKDXRhc2tfY29tcGxldGUYBiABKAsyHi5kcm92ZXIudjEuQ29tcGxldGVUYXNrUmVxdWVzdEgAEi8KCXRhc2tfZmFpbBgHIAEoCzIaLmRyb3Zlci52MS5GYWlsVGFza1JlcXVlc3RIABIoCgVyZWFkeRgIIAEoCzIXLmRyb3Zlci52MS5TZXNzaW9uUmVhZHlIABJLChdjb21tYW5kX2Fja25vd2xlZGdlbWVudBgJIAEoCzIoLmRyb3Zlci52MS5TZXNzaW9uQ29tbWFuZEFja25vd2xlZGdlbWVudEgAEiwKB2dvb2RieWUYCiABKAsyGS5kcm92ZXIudjEuU2Vzc2lvbkdvb2RieWVIAEIJCgdtZXNzYWdlIisKDFNlc3Npb25IZWxsbxIbCgdib290X2lkGAEgASgJQgq6SAdyBRABGIABIkoKDFNlc3Npb25SZWFkeRIYCgVzbG90cxgBIAEoBUIJukgGGgQYZCgAEiAKBWtpbmRzGAIgAygJQhG6SA6SAQsQQCIHcgUQARiAASI/Ch1TZXNzaW9uQ29tbWFuZEFja25vd2xlZGdlbWVudBIeCglzZXF1ZW5jZXMYASADKANCC7pICJIBBQgBEOgHIhAKDlNlc3Npb25Hb29kYnllIsAECg9TZXNzaW9uUmVzcG9uc2USEwoLaW5fcmVwbHlfdG8YASABKAMSLAoHd2VsY29tZRgCIAEoCzIZLmRyb3Zlci52MS5TZXNzaW9uV2VsY29tZUgAEjEKCWhlYXJ0YmVhdBgDIAEoCzIcLmRyb3Zlci52MS5IZWFydGJlYXRSZXNwb25zZUgAEi8KBWVycm9yGAQgASgLMh4uZHJvdmVyLnYxLlJlcG9ydEVycm9yUmVzcG9uc2VIABI0Cgt0YXNrX3VwZGF0ZRgFIAEoCzIdLmRyb3Zlci52MS5VcGRhdGVUYXNrUmVzcG9uc2VIABI4Cg10YXNrX2NvbXBsZXRlGAYgASgLMh8uZHJvdmVyLnYxLkNvbXBsZXRlVGFza1Jlc3BvbnNlSAASMAoJdGFza19mYWlsGAcgASgLMhsuZHJvdmVyLnYxLkZhaWxUYXNrUmVzcG9uc2VIABImCgRkb25lGAggASgLMhYuZHJvdmVyLnYxLlNlc3Npb25Eb25lSAASJQoKYXNzaWdubWVudBgJIAEoCzIPLmRyb3Zlci52MS5UYXNrSAASJQoHY29tbWFuZBgKIAEoCzISLmRyb3Zlci52MS5Db21tYW5kSAASNQoMZ29fZWxzZXdoZXJlGAsgASgLMh0uZHJvdmVyLnYxLlNlc3Npb25Hb0Vsc2V3aGVyZUgAEiwKB3JlZnVzYWwYDCABKAsyGS5kcm92ZXIudjEuU2Vzc2lvblJlZnVzYWxIAEIJCgdtZXNzYWdlIoABCg5TZXNzaW9uV2VsY29tZRINCgVlcG9jaBgBIAEoAxI1ChJoZWFydGJlYXRfaW50ZXJ2YWwYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SKAoFbGVhc2UYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24iDQoLU2Vzc2lvbkRvbmUiJAoSU2Vzc2lvbkdvRWxzZXdoZXJlEg4KBnJlYXNvbhgBIAEoCSJwCg5TZXNzaW9uUmVmdXNhbBIMCgRjb2RlGAEgASgFEg8KB21lc3NhZ2UYAiABKAkSDgoGcmVhc29uGAMgASgJEi8KCnZpb2xhdGlvbnMYBCADKAsyGy5kcm92ZXIudjEuU2Vzc2lvblZpb2xhdGlvbiI2ChBTZXNzaW9uVmlvbGF0aW9uEg0KBWZpZWxkGAEgASgJEhMKC2Rlc2NyaXB0aW9uGAIgASgJMskICgxBZ2VudFNlcnZpY2USXwoGRW5yb2xsEhguZHJvdmVyLnYxLkVucm9sbFJlcXVlc3QaGS5kcm92ZXIudjEuRW5yb2xsUmVzcG9uc2UiIILT5JMCGjoBKiIVL2FwaS92MS9hZ2VudHM6ZW5yb2xsEmoKCUhlYXJ0YmVhdBIbLmRyb3Zlci52MS5IZWFydGJlYXRSZXF1ZXN0GhwuZHJvdmVyLnYxLkhlYXJ0YmVhdFJlc3BvbnNlIiKC0+STAhw6ASoiFy9hcGkvdjEvYWdlbnQvaGVhcnRiZWF0Em0KC1JlcG9ydEVycm9yEh0uZHJvdmVyLnYxLlJlcG9ydEVycm9yUmVxdWVzdBoeLmRyb3Zlci52MS5SZXBvcnRFcnJvclJlc3BvbnNlIh+C0+STAhk6ASoiFC9hcGkvdjEvYWdlbnQvZXJyb3JzEnIKC1JvdGF0ZVRva2VuEh0uZHJvdmVyLnYxLlJvdGF0ZVRva2VuUmVxdWVzdBoeLmRyb3Zlci52MS5Sb3RhdGVUb2tlblJlc3BvbnNlIiSC0+STAh46ASoiGS9hcGkvdjEvYWdlbnQ6cm90YXRlVG9rZW4SbwoKQ2xhaW1UYXNrcxIcLmRyb3Zlci52MS5DbGFpbVRhc2tzUmVxdWVzdBodLmRyb3Zlci52MS5DbGFpbVRhc2tzUmVzcG9uc2UiJILT5JMCHjoBKiIZL2FwaS92MS9hZ2VudC90YXNrczpjbGFpbRJ3CgpVcGRhdGVUYXNrEhwuZHJvdmVyLnYxLlVwZGF0ZVRhc2tSZXF1ZXN0Gh0uZHJvdmVyLnYxLlVwZGF0ZVRhc2tSZXNwb25zZSIsgtPkkwImOgEqIiEvYXBpL3YxL2FnZW50L3Rhc2tzL3t0YXNrfTp1cGRhdGUShQEKDENvbXBsZXRlVGFzaxIeLmRyb3Zlci52MS5Db21wbGV0ZVRhc2tSZXF1ZXN0Gh8uZHJvdmVyLnYxLkNvbXBsZXRlVGFza1Jlc3BvbnNlIjSC0+STAi46ASpiBHRhc2siIy9hcGkvdjEvYWdlbnQvdGFza3Mve3Rhc2t9OmNvbXBsZXRlEnUKCEZhaWxUYXNrEhouZHJvdmVyLnYxLkZhaWxUYXNrUmVxdWVzdBobLmRyb3Zlci52MS5GYWlsVGFza1Jlc3BvbnNlIjCC0+STAio6ASpiBHRhc2siHy9hcGkvdjEvYWdlbnQvdGFza3Mve3Rhc2t9OmZhaWwSWgoFTGVhdmUSFy5kcm92ZXIudjEuTGVhdmVSZXF1ZXN0GhguZHJvdmVyLnYxLkxlYXZlUmVzcG9uc2UiHoLT5JMCGDoBKiITL2FwaS92MS9hZ2VudDpsZWF2ZRJECgdTZXNzaW9uEhkuZHJvdmVyLnYxLlNlc3Npb25SZXF1ZXN0GhouZHJvdmVyLnYxLlNlc3Npb25SZXNwb25zZSgBMAFiBnByb3RvMw", [file_buf_validate_validate, file_drover_v1_agent, file_drover_v1_error_report, file_drover_v1_task, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_struct]);
 
 /**
  * Describes the message drover.v1.EnrollRequest.
@@ -37,74 +38,249 @@ export const HeartbeatRequestSchema = /*@__PURE__*/
   messageDesc(file_drover_v1_agent_service, 2);
 
 /**
+ * Describes the message drover.v1.HeldLease.
+ * Use `create(HeldLeaseSchema)` to create a new message.
+ */
+export const HeldLeaseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 3);
+
+/**
  * Describes the message drover.v1.CurrentTaskReport.
  * Use `create(CurrentTaskReportSchema)` to create a new message.
  */
 export const CurrentTaskReportSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 3);
+  messageDesc(file_drover_v1_agent_service, 4);
 
 /**
  * Describes the message drover.v1.HeartbeatError.
  * Use `create(HeartbeatErrorSchema)` to create a new message.
  */
 export const HeartbeatErrorSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 4);
+  messageDesc(file_drover_v1_agent_service, 5);
 
 /**
  * Describes the message drover.v1.HeartbeatSession.
  * Use `create(HeartbeatSessionSchema)` to create a new message.
  */
 export const HeartbeatSessionSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 5);
+  messageDesc(file_drover_v1_agent_service, 6);
 
 /**
  * Describes the message drover.v1.HeartbeatResponse.
  * Use `create(HeartbeatResponseSchema)` to create a new message.
  */
 export const HeartbeatResponseSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 6);
+  messageDesc(file_drover_v1_agent_service, 7);
+
+/**
+ * Describes the message drover.v1.LeaseRenewal.
+ * Use `create(LeaseRenewalSchema)` to create a new message.
+ */
+export const LeaseRenewalSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 8);
+
+/**
+ * Describes the message drover.v1.Command.
+ * Use `create(CommandSchema)` to create a new message.
+ */
+export const CommandSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 9);
 
 /**
  * Describes the message drover.v1.StatusTransition.
  * Use `create(StatusTransitionSchema)` to create a new message.
  */
 export const StatusTransitionSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 7);
+  messageDesc(file_drover_v1_agent_service, 10);
 
 /**
  * Describes the message drover.v1.TaskFailures.
  * Use `create(TaskFailuresSchema)` to create a new message.
  */
 export const TaskFailuresSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 8);
+  messageDesc(file_drover_v1_agent_service, 11);
 
 /**
  * Describes the message drover.v1.ReportErrorRequest.
  * Use `create(ReportErrorRequestSchema)` to create a new message.
  */
 export const ReportErrorRequestSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 9);
+  messageDesc(file_drover_v1_agent_service, 12);
 
 /**
  * Describes the message drover.v1.ReportErrorResponse.
  * Use `create(ReportErrorResponseSchema)` to create a new message.
  */
 export const ReportErrorResponseSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 10);
+  messageDesc(file_drover_v1_agent_service, 13);
 
 /**
  * Describes the message drover.v1.RotateTokenRequest.
  * Use `create(RotateTokenRequestSchema)` to create a new message.
  */
 export const RotateTokenRequestSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 11);
+  messageDesc(file_drover_v1_agent_service, 14);
 
 /**
  * Describes the message drover.v1.RotateTokenResponse.
  * Use `create(RotateTokenResponseSchema)` to create a new message.
  */
 export const RotateTokenResponseSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_agent_service, 12);
+  messageDesc(file_drover_v1_agent_service, 15);
+
+/**
+ * Describes the message drover.v1.ClaimTasksRequest.
+ * Use `create(ClaimTasksRequestSchema)` to create a new message.
+ */
+export const ClaimTasksRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 16);
+
+/**
+ * Describes the message drover.v1.ClaimTasksResponse.
+ * Use `create(ClaimTasksResponseSchema)` to create a new message.
+ */
+export const ClaimTasksResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 17);
+
+/**
+ * Describes the message drover.v1.UpdateTaskRequest.
+ * Use `create(UpdateTaskRequestSchema)` to create a new message.
+ */
+export const UpdateTaskRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 18);
+
+/**
+ * Describes the message drover.v1.UpdateTaskResponse.
+ * Use `create(UpdateTaskResponseSchema)` to create a new message.
+ */
+export const UpdateTaskResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 19);
+
+/**
+ * Describes the message drover.v1.CompleteTaskRequest.
+ * Use `create(CompleteTaskRequestSchema)` to create a new message.
+ */
+export const CompleteTaskRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 20);
+
+/**
+ * Describes the message drover.v1.CompleteTaskResponse.
+ * Use `create(CompleteTaskResponseSchema)` to create a new message.
+ */
+export const CompleteTaskResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 21);
+
+/**
+ * Describes the message drover.v1.FailTaskRequest.
+ * Use `create(FailTaskRequestSchema)` to create a new message.
+ */
+export const FailTaskRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 22);
+
+/**
+ * Describes the message drover.v1.TaskFailure.
+ * Use `create(TaskFailureSchema)` to create a new message.
+ */
+export const TaskFailureSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 23);
+
+/**
+ * Describes the message drover.v1.FailTaskResponse.
+ * Use `create(FailTaskResponseSchema)` to create a new message.
+ */
+export const FailTaskResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 24);
+
+/**
+ * Describes the message drover.v1.LeaveRequest.
+ * Use `create(LeaveRequestSchema)` to create a new message.
+ */
+export const LeaveRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 25);
+
+/**
+ * Describes the message drover.v1.LeaveResponse.
+ * Use `create(LeaveResponseSchema)` to create a new message.
+ */
+export const LeaveResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 26);
+
+/**
+ * Describes the message drover.v1.SessionRequest.
+ * Use `create(SessionRequestSchema)` to create a new message.
+ */
+export const SessionRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 27);
+
+/**
+ * Describes the message drover.v1.SessionHello.
+ * Use `create(SessionHelloSchema)` to create a new message.
+ */
+export const SessionHelloSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 28);
+
+/**
+ * Describes the message drover.v1.SessionReady.
+ * Use `create(SessionReadySchema)` to create a new message.
+ */
+export const SessionReadySchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 29);
+
+/**
+ * Describes the message drover.v1.SessionCommandAcknowledgement.
+ * Use `create(SessionCommandAcknowledgementSchema)` to create a new message.
+ */
+export const SessionCommandAcknowledgementSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 30);
+
+/**
+ * Describes the message drover.v1.SessionGoodbye.
+ * Use `create(SessionGoodbyeSchema)` to create a new message.
+ */
+export const SessionGoodbyeSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 31);
+
+/**
+ * Describes the message drover.v1.SessionResponse.
+ * Use `create(SessionResponseSchema)` to create a new message.
+ */
+export const SessionResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 32);
+
+/**
+ * Describes the message drover.v1.SessionWelcome.
+ * Use `create(SessionWelcomeSchema)` to create a new message.
+ */
+export const SessionWelcomeSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 33);
+
+/**
+ * Describes the message drover.v1.SessionDone.
+ * Use `create(SessionDoneSchema)` to create a new message.
+ */
+export const SessionDoneSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 34);
+
+/**
+ * Describes the message drover.v1.SessionGoElsewhere.
+ * Use `create(SessionGoElsewhereSchema)` to create a new message.
+ */
+export const SessionGoElsewhereSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 35);
+
+/**
+ * Describes the message drover.v1.SessionRefusal.
+ * Use `create(SessionRefusalSchema)` to create a new message.
+ */
+export const SessionRefusalSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 36);
+
+/**
+ * Describes the message drover.v1.SessionViolation.
+ * Use `create(SessionViolationSchema)` to create a new message.
+ */
+export const SessionViolationSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_agent_service, 37);
 
 /**
  * What agents call. The agent is the token's, never one that a path or a body names.

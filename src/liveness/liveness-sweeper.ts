@@ -1,0 +1,115 @@
+import { Periodic } from "../runtime/periodic.ts";
+import type { Service } from "../runtime/service.ts";
+import { type Database, type Db, inTransaction, type Tx } from "../storage/database.ts";
+import { LeaderLock } from "../storage/leader-lock.ts";
+import type { GiveBackSettings } from "../tasks/give-back.ts";
+import type { TaskChange } from "../tasks/task-change.ts";
+import { maySomeoneBeDue, type Watch } from "./decide-liveness.ts";
+import { keepWatch } from "./keep-watch.ts";
+import { findSilent } from "./liveness-store.ts";
+import { type CommittedLoss, markSilent } from "./mark-silent.ts";
+import { takeBack } from "./take-back.ts";
+import { type LivenessThresholds, offlineAfterMs, staleAfterMs } from "./thresholds.ts";
+
+export interface SweeperOptions {
+  thresholds: LivenessThresholds;
+  giveBack: GiveBackSettings;
+  listener: SweepListener;
+}
+
+export interface SweepListener {
+  /** An agent was called offline; committed. */
+  lost(loss: CommittedLoss): void;
+  /** Tasks were taken back; committed. */
+  tasksChanged(changes: TaskChange[]): void;
+  /** A round failed; the next one tries it again. */
+  failed(error: unknown): void;
+}
+
+/** Any constant that no other advisory lock in the database uses. */
+const LOCK_KEY = 7_264_313_002n;
+/** Agents of one transaction: a heartbeat of one of them waits for as long as that takes, which is a few ms. */
+const AGENTS_AT_ONCE = 100;
+const AGENTS_PER_ROUND = 10_000;
+const LONGEST_PAUSE_MS = 1_000;
+const SHORTEST_PAUSE_MS = 100;
+/** Rounds may be late by as much as this before it counts as a break in the watch. */
+const SHORTEST_BREAK_MS = 1_000;
+
+/**
+ * Looks for agents that fell silent, by the database's clock, and takes tasks back from those that are gone or let a
+ * lease end. Of all servers on a database one at a time does so.
+ */
+export class LivenessSweeper implements Service {
+  readonly #options: SweeperOptions;
+  readonly #lock: LeaderLock;
+  readonly #rounds: Periodic;
+  readonly #toleranceMs: number;
+  /** By the newest watch; no agent is looked at before the first. */
+  #someoneMayBeDue = false;
+
+  constructor(database: Database, options: SweeperOptions) {
+    this.#options = options;
+    this.#lock = new LeaderLock(database, LOCK_KEY);
+    // With an interval of a second, a pause of a second would double the time to find a loss.
+    const pauseMs = options.thresholds.intervalMs / 5;
+    const boundedMs = Math.min(LONGEST_PAUSE_MS, Math.max(SHORTEST_PAUSE_MS, pauseMs));
+    this.#toleranceMs = Math.max(SHORTEST_BREAK_MS, 3 * boundedMs);
+    this.#rounds = new Periodic(boundedMs, (stopping) => this.#round(stopping), options.listener.failed);
+  }
+
+  async start(): Promise<void> {
+    await this.#rounds.start();
+  }
+
+  async stop(): Promise<void> {
+    await this.#rounds.stop();
+    await this.#lock.release();
+  }
+
+  async #round(stopping: AbortSignal): Promise<void> {
+    // Everything goes through the connection that holds the lock: who has lost it can write nothing any more.
+    const db = await this.#lock.seize();
+    if (db === undefined) return;
+    if (this.#someoneMayBeDue) await this.#markSilent(db, stopping);
+    // After the marks, since what is to be taken back depends on them. This keeps the watch in every round.
+    await this.#takeBack(db, stopping);
+  }
+
+  async #markSilent(db: Db, stopping: AbortSignal): Promise<void> {
+    const { thresholds, listener } = this.#options;
+    const patience = { staleAfterMs: staleAfterMs(thresholds), offlineAfterMs: offlineAfterMs(thresholds) };
+    const silent = await findSilent(db, patience, AGENTS_PER_ROUND);
+    // A break in the watch that shows on the way ends this: nobody is due then.
+    for (
+      let from = 0;
+      from < silent.length && this.#someoneMayBeDue && !stopping.aborted;
+      from += AGENTS_AT_ONCE
+    ) {
+      const batch = silent.slice(from, from + AGENTS_AT_ONCE);
+      const losses = await this.#watched(db, (tx, watch) => markSilent(tx, batch, watch, thresholds));
+      for (const loss of losses) listener.lost(loss);
+    }
+  }
+
+  async #takeBack(db: Db, stopping: AbortSignal): Promise<void> {
+    const { giveBack, thresholds, listener } = this.#options;
+    for (let more = true; more && !stopping.aborted; ) {
+      const taken = await this.#watched(db, (tx, watch) =>
+        // Who was done while nobody listened gets the time to say so.
+        takeBack(tx, giveBack, { overdueToo: maySomeoneBeDue(watch, thresholds) }),
+      );
+      listener.tasksChanged(taken.changes);
+      more = taken.more;
+    }
+  }
+
+  async #watched<T>(db: Db, run: (tx: Tx, watch: Watch) => Promise<T>): Promise<T> {
+    const { watch, result } = await inTransaction(db, async (tx) => {
+      const watch = await keepWatch(tx, this.#toleranceMs);
+      return { watch, result: await run(tx, watch) };
+    });
+    this.#someoneMayBeDue = maySomeoneBeDue(watch, this.#options.thresholds);
+    return result;
+  }
+}

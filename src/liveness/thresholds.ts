@@ -1,0 +1,61 @@
+import { printDuration } from "../runtime/duration.ts";
+
+/** When an agent that is not heard counts as stale, and when as offline. */
+export interface LivenessThresholds {
+  /** Time between an agent's heartbeats. */
+  readonly intervalMs: number;
+  /** In intervals. */
+  readonly staleAfter: number;
+  /** In intervals; the grace comes on top. */
+  readonly offlineAfter: number;
+  readonly offlineGraceMs: number;
+}
+
+/** After how much silence an agent is stale, in ms. */
+export function staleAfterMs({ intervalMs, staleAfter }: LivenessThresholds): number {
+  return Math.round(staleAfter * intervalMs);
+}
+
+/** After how much silence an agent is offline, in ms. */
+export function offlineAfterMs({ intervalMs, offlineAfter, offlineGraceMs }: LivenessThresholds): number {
+  return Math.round(offlineAfter * intervalMs) + offlineGraceMs;
+}
+
+interface Inequality {
+  smaller: Term;
+  larger: Term;
+  /** What would come of it otherwise. */
+  otherwise: string;
+}
+
+interface Term {
+  settings: string;
+  ms: number;
+}
+
+/** Thresholds that are good each by itself and cannot work together: the inequality that fails, and why it must hold. */
+export function findThresholdClashes(thresholds: LivenessThresholds): string[] {
+  return inequalitiesOf(thresholds)
+    .filter(({ smaller, larger }) => smaller.ms >= larger.ms)
+    .map(print);
+}
+
+function inequalitiesOf(thresholds: LivenessThresholds): Inequality[] {
+  const interval = { settings: "DROVER_HEARTBEAT_INTERVAL", ms: thresholds.intervalMs };
+  const stale = { settings: `DROVER_STALE_AFTER x ${interval.settings}`, ms: staleAfterMs(thresholds) };
+  const offline = {
+    settings: `DROVER_OFFLINE_AFTER x ${interval.settings} + DROVER_OFFLINE_GRACE`,
+    ms: offlineAfterMs(thresholds),
+  };
+  const beforeNext = (word: string) => `an agent that misses no heartbeat would be ${word} before each one`;
+  return [
+    { smaller: interval, larger: stale, otherwise: beforeNext("stale") },
+    { smaller: interval, larger: offline, otherwise: beforeNext("offline") },
+    { smaller: stale, larger: offline, otherwise: "an agent would be offline before it is stale" },
+  ];
+}
+
+function print({ smaller, larger, otherwise }: Inequality): string {
+  const fails = `${printDuration(smaller.ms)} >= ${printDuration(larger.ms)}`;
+  return `${smaller.settings} must be less than ${larger.settings}, and ${fails}: ${otherwise}.`;
+}

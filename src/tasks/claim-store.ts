@@ -1,0 +1,133 @@
+import { sql } from "drizzle-orm";
+import type { Db, Tx } from "../storage/database.ts";
+import {
+  recordColumns,
+  type TaskRecord,
+  type TaskRow,
+  taskBytes,
+  taskOfRow,
+  withAgentName,
+} from "./task-store.ts";
+
+/**
+ * Candidates beyond those wanted: claims at the same moment look at the same head of the queue and skip what another
+ * one has locked.
+ */
+const BESIDE_OTHERS = 64;
+
+export interface ClaimWish {
+  projectId: string;
+  agentId: string;
+  /** Empty: any kind. */
+  kinds: string[];
+  max: number;
+  leaseMs: number;
+  /** The answer ends before it has so many bytes; one task is always in it. */
+  capBytes: number;
+}
+
+/**
+ * Lends due tasks, of the highest priority first and of these the ones due longest: one statement that locks them, lends
+ * them and begins their attempts. Skips what another claim has locked, so that no task goes to two. The agent's row must
+ * be locked, FOR SHARE at least.
+ */
+export async function claimDue(tx: Tx, wish: ClaimWish): Promise<TaskRecord[]> {
+  const { projectId, agentId, kinds, max } = wish;
+  const look = max + BESIDE_OTHERS;
+  // Level by level, so that each is a range of an index which ends at the clock: tasks that wait for a later moment,
+  // however many, are not read. The loop goes through the levels in their order.
+  const rows = await tx.execute<TaskRow>(sql`
+    WITH candidates AS MATERIALIZED (
+      SELECT due.id, level.priority, due.due_at
+      FROM generate_series(9, 0, -1) AS level(priority)
+      CROSS JOIN LATERAL (${kinds.length === 0 ? dueOfAnyKind(projectId, look) : dueOfKinds(projectId, kinds, look)}) due
+      LIMIT ${look}
+    ), locked AS MATERIALIZED (
+      SELECT t.id, c.priority, c.due_at, ${taskBytes} AS bytes
+      FROM candidates c JOIN tasks t ON t.project_id = ${projectId} AND t.id = c.id
+      WHERE t.state = 'pending' AND t.due_at <= clock_timestamp()
+      ORDER BY c.priority DESC, c.due_at, c.id LIMIT ${max} FOR UPDATE OF t SKIP LOCKED
+    ), sized AS (
+      SELECT id, row_number() OVER places AS place, sum(bytes) OVER places AS total
+      FROM locked WINDOW places AS (ORDER BY priority DESC, due_at, id)
+    ), lent AS (
+      UPDATE tasks t
+      SET state = 'leased', agent_id = ${agentId}, attempt = t.attempt + 1, lease_epoch = t.lease_epoch + 1,
+        leased_at = moment.at, lease_expires_at = moment.at + ${wish.leaseMs} * interval '1 ms', started_at = NULL,
+        progress = 0, detail = '', error_message = NULL, error_context = NULL, error_bytes = 0
+      FROM sized s, (SELECT clock_timestamp() AS at) moment
+      WHERE t.project_id = ${projectId} AND t.id = s.id AND t.state = 'pending'
+        AND (s.place = 1 OR s.total <= ${wish.capBytes})
+      RETURNING t.*, s.place
+    ), begun AS (
+      INSERT INTO task_attempts (project_id, task_id, lease_epoch, number, agent_id, began_at)
+      SELECT project_id, id, lease_epoch, attempt, agent_id, leased_at FROM lent
+    )
+    SELECT ${recordColumns} FROM lent t ${withAgentName} ORDER BY t.place`);
+  // The whole lease: it began after the call, and the agent counts from before the call.
+  return [...rows].map((row) => ({ ...taskOfRow(row), remainingMs: wish.leaseMs }));
+}
+
+// The clock as a subquery: a bare call is asked anew for every row, and no index can be read up to it.
+function dueOfAnyKind(projectId: string, look: number) {
+  return sql`
+    SELECT id, due_at FROM tasks
+    WHERE project_id = ${projectId} AND state = 'pending' AND priority = level.priority
+      AND due_at <= (SELECT clock_timestamp())
+    ORDER BY due_at, id LIMIT ${look}`;
+}
+
+function dueOfKinds(projectId: string, kinds: string[], look: number) {
+  return sql`
+    SELECT oldest.id, oldest.due_at
+    FROM unnest(${sql.param(kinds)}::text[]) AS wanted(kind)
+    CROSS JOIN LATERAL (
+      SELECT id, due_at FROM tasks
+      WHERE project_id = ${projectId} AND kind = wanted.kind AND state = 'pending' AND priority = level.priority
+        AND due_at <= (SELECT clock_timestamp())
+      ORDER BY due_at, id LIMIT ${look}
+    ) oldest
+    ORDER BY oldest.due_at, oldest.id LIMIT ${look}`;
+}
+
+/** Tasks that someone waits for: of one kind, or of any where that is undefined. */
+export interface AwaitedTasks {
+  projectId: string;
+  kind: string | undefined;
+}
+
+/** Those of the awaited of which at least one is due now. */
+export async function findDue(db: Db, awaited: AwaitedTasks[]): Promise<AwaitedTasks[]> {
+  const input = awaited.map(({ projectId, kind }, place) => ({
+    place,
+    project_id: projectId,
+    kind: kind ?? null,
+  }));
+  const due = (kindCondition: string) =>
+    sql.raw(`EXISTS (
+      SELECT 1 FROM generate_series(9, 0, -1) AS level(priority)
+      CROSS JOIN LATERAL (
+        SELECT 1 FROM tasks t
+        WHERE t.project_id = w.project_id AND t.state = 'pending' ${kindCondition} AND t.priority = level.priority
+          AND t.due_at <= (SELECT clock_timestamp())
+        LIMIT 1
+      ) one)`);
+  const rows = await db.execute<{ place: number }>(sql`
+    SELECT w.place FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS w(place int, project_id uuid, kind text)
+    WHERE CASE WHEN w.kind IS NULL THEN ${due("")} ELSE ${due("AND t.kind = w.kind")} END`);
+  return [...rows].flatMap(({ place }) => awaited[place] ?? []);
+}
+
+/** Whether a task of priority 8 or 9 is due in the project. */
+export async function isUrgentDue(db: Db, projectId: string): Promise<boolean> {
+  const rows = await db.execute(sql`
+    SELECT 1 FROM (VALUES (9), (8)) AS level(priority)
+    CROSS JOIN LATERAL (
+      SELECT 1 FROM tasks
+      WHERE project_id = ${projectId} AND state = 'pending' AND priority = level.priority
+        AND due_at <= (SELECT clock_timestamp())
+      LIMIT 1
+    ) one
+    LIMIT 1`);
+  return rows.length > 0;
+}

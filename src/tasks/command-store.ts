@@ -1,0 +1,79 @@
+import { sql } from "drizzle-orm";
+import type { Db, Tx } from "../storage/database.ts";
+
+/** Something that an agent is to do. */
+export interface AgentCommand {
+  /** Place in the agent's row of commands. */
+  sequence: bigint;
+  kind: "cancelTask";
+  taskId: string | undefined;
+  reason: string;
+}
+
+/** Gives the agent a command. Takes the agent's lock, so that its sequences have no gap and no twin. */
+export async function insertCommand(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  command: Omit<AgentCommand, "sequence">,
+): Promise<void> {
+  await tx.execute(sql`
+    WITH counted AS (
+      UPDATE agent_states SET command_sequence = command_sequence + 1
+      WHERE project_id = ${projectId} AND agent_id = ${agentId}
+      RETURNING command_sequence
+    )
+    INSERT INTO agent_commands (project_id, agent_id, sequence, kind, task_id, reason)
+    SELECT ${projectId}::uuid, ${agentId}::uuid, command_sequence, ${command.kind}::text,
+      ${command.taskId ?? null}::uuid, ${command.reason}::text
+    FROM counted`);
+}
+
+/** Commands that the agent has not acknowledged, the oldest first, at most so many. */
+export async function listWaitingCommands(
+  tx: Tx | Db,
+  projectId: string,
+  agentId: string,
+  limit: number,
+): Promise<AgentCommand[]> {
+  const rows = await tx.execute<{
+    sequence: bigint;
+    kind: "cancelTask";
+    task_id: string | null;
+    reason: string;
+  }>(sql`
+    SELECT sequence, kind, task_id, reason FROM agent_commands
+    WHERE project_id = ${projectId} AND agent_id = ${agentId} AND acknowledged_at IS NULL
+    ORDER BY sequence LIMIT ${limit}`);
+  return [...rows].map(({ sequence, kind, task_id, reason }) => ({
+    sequence,
+    kind,
+    taskId: task_id ?? undefined,
+    reason,
+  }));
+}
+
+/** Notes that the agent has taken these commands; those of others and unknown ones are left alone. */
+export async function acknowledgeCommands(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  sequences: bigint[],
+): Promise<void> {
+  await tx.execute(sql`
+    UPDATE agent_commands SET acknowledged_at = clock_timestamp()
+    WHERE project_id = ${projectId} AND agent_id = ${agentId} AND acknowledged_at IS NULL
+      AND sequence = ANY (${sql.param(sequences.map(String))}::bigint[])`);
+}
+
+/** Forgets commands taken a day ago, and those that nobody took in a month; resolves to the number forgotten. */
+export async function forgetOldCommands(db: Db, batchSize: number): Promise<number> {
+  const rows = await db.execute(sql`
+    DELETE FROM agent_commands WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM agent_commands
+      WHERE created_at < clock_timestamp() - interval '24 hours'
+        AND (acknowledged_at < clock_timestamp() - interval '24 hours' OR created_at < clock_timestamp() - interval '30 days')
+      LIMIT ${batchSize} FOR UPDATE SKIP LOCKED))
+    RETURNING 1`);
+  return rows.length;
+}

@@ -1,0 +1,193 @@
+import { assertNever } from "../runtime/assert-never.ts";
+import type { AttemptOutcome, Backoff, LentTask, Loan, Task } from "./task.ts";
+
+/** Losses after which a task is still tried again; they burn none of its retries. */
+export const MAX_LOSSES = 10;
+
+/** What can happen to a task. What an agent says of one comes under a loan, which may have ended. */
+export type TaskInput =
+  | { readonly kind: "claim"; readonly agentId: string }
+  | { readonly kind: "accept"; readonly loan: Loan }
+  | { readonly kind: "complete"; readonly loan: Loan }
+  | { readonly kind: "fail"; readonly loan: Loan; readonly retryable: boolean }
+  | { readonly kind: "cancel" }
+  | TaskEnding;
+
+/** What ends a loan without a word of its agent on the task. */
+export type TaskEnding =
+  /** The agent reported a fatal error, or that it is in error. */
+  | { readonly kind: "agent-failed" }
+  /** The attempt ran longer than the task allows. */
+  | { readonly kind: "timed-out" }
+  /** The agent was lost, or let the lease end. */
+  | { readonly kind: "lost" }
+  /** The agent left, or was removed: nobody's failure. */
+  | { readonly kind: "returned" }
+  /** The task could not be handled. */
+  | { readonly kind: "set-aside" };
+
+/** What becomes of a task. */
+export type TaskDecision =
+  | { readonly kind: "lend"; readonly loan: Loan }
+  | { readonly kind: "run" }
+  | EndOfAttempt
+  /** Ended before anyone held it. */
+  | { readonly kind: "cancel" }
+  /** It stays as it is: the loan is over, or the task is not in a state to which this can happen. */
+  | { readonly kind: "refuse" };
+
+/** The end of an attempt, and what the task is afterwards. */
+export type EndOfAttempt = {
+  readonly kind: "end";
+  readonly outcome: AttemptOutcome;
+  readonly after: AfterAttempt;
+};
+
+/** What a task is after an attempt; `delayMs` undefined: at once, in its place by age. */
+export type AfterAttempt =
+  | {
+      readonly state: "pending";
+      readonly retries: number;
+      readonly losses: number;
+      readonly delayMs: number | undefined;
+    }
+  | {
+      readonly state: "succeeded" | "failed" | "cancelled" | "quarantined";
+      readonly retries: number;
+      readonly losses: number;
+    };
+
+/**
+ * Decides what becomes of a task.
+ *
+ *                 claim              accept
+ *    ┌─▶ pending ───────▶ leased ─────────────▶ running
+ *    │      │               │                      │
+ *    │      │ cancel        └──────────┬───────────┘
+ *    │      │                          │
+ *    │      │          ┌───────────────┼──────────────────────────────┐
+ *    │      ▼          ▼               ▼                              ▼
+ *    │   cancelled ◀─ cancel        complete ─▶ succeeded      fail, agent failed, timed out,
+ *    │      ▲                                                  lost, returned, set aside
+ *    │      │ cancel                                                  │
+ *    │   quarantined ◀──────────── set aside ─────────────────────────┤
+ *    │                                                                │
+ *    │                        failed ◀──── no chance is left ─────────┤
+ *    │                                                                │
+ *    └──────────── a chance is left: retries for failures, ───────────┘
+ *                  losses for losses; a return uses none
+ *
+ * Writes under a loan count only while it is the newest and the task is still lent by it.
+ */
+export function decideTask(task: Task, input: TaskInput, backoff: Backoff): TaskDecision {
+  switch (input.kind) {
+    case "claim":
+      if (task.state !== "pending") return { kind: "refuse" };
+      return { kind: "lend", loan: { agentId: input.agentId, leaseEpoch: task.leaseEpoch + 1n } };
+    case "accept":
+      return isLentBy(task, input.loan) ? { kind: "run" } : { kind: "refuse" };
+    case "complete":
+      return isLentBy(task, input.loan) ? ended("succeeded", "succeeded", task) : { kind: "refuse" };
+    case "fail":
+      if (!isLentBy(task, input.loan)) return { kind: "refuse" };
+      return input.retryable
+        ? decideEnding(task, { kind: "failed" }, backoff)
+        : ended("failed", "failed", task);
+    case "cancel":
+      return decideCancel(task);
+    case "agent-failed":
+    case "timed-out":
+    case "lost":
+    case "returned":
+    case "set-aside":
+      return isLent(task) ? decideEnding(task, input, backoff) : { kind: "refuse" };
+    default:
+      return assertNever(input);
+  }
+}
+
+/** Decides what becomes of a lent task whose attempt ends, by any way but its completion and a failure for good. */
+export function decideEnding(
+  task: LentTask,
+  ending: TaskEnding | { kind: "failed" },
+  backoff: Backoff,
+): EndOfAttempt {
+  const { retries, losses } = task;
+  switch (ending.kind) {
+    case "failed":
+      return afterFailure(task, "failed", backoff);
+    case "agent-failed":
+      return afterFailure(task, "agent_failed", backoff);
+    case "timed-out":
+      return afterFailure(task, "timed_out", backoff);
+    case "lost":
+      return afterLoss(task);
+    case "returned":
+      return {
+        kind: "end",
+        outcome: "returned",
+        after: { state: "pending", retries, losses, delayMs: undefined },
+      };
+    case "set-aside":
+      return ended("set_aside", "quarantined", task);
+    default:
+      return assertNever(ending);
+  }
+}
+
+/** How long a task waits that failed after so many retries, in ms. */
+export function backoffMs(retries: number, { firstMs, longestMs }: Backoff): number {
+  // 2 to the power of a thousand is still a number; the product may be infinite, and the minimum is not.
+  return Math.min(longestMs, firstMs * 2 ** retries);
+}
+
+function decideCancel(task: Task): TaskDecision {
+  switch (task.state) {
+    case "pending":
+    case "quarantined":
+      return { kind: "cancel" };
+    case "leased":
+    case "running":
+      return ended("cancelled", "cancelled", task);
+    case "succeeded":
+    case "failed":
+    case "cancelled":
+      return { kind: "refuse" };
+    default:
+      return assertNever(task);
+  }
+}
+
+function afterFailure(task: LentTask, outcome: AttemptOutcome, backoff: Backoff): EndOfAttempt {
+  const { retries, losses, maxRetries } = task;
+  if (retries >= maxRetries) return ended(outcome, "failed", task);
+  const delayMs = backoffMs(retries, backoff);
+  return { kind: "end", outcome, after: { state: "pending", retries: retries + 1, losses, delayMs } };
+}
+
+function afterLoss({ retries, losses }: LentTask): EndOfAttempt {
+  const next = losses + 1;
+  if (next > MAX_LOSSES)
+    return { kind: "end", outcome: "lost", after: { state: "failed", retries, losses: next } };
+  return {
+    kind: "end",
+    outcome: "lost",
+    after: { state: "pending", retries, losses: next, delayMs: undefined },
+  };
+}
+
+function ended(
+  outcome: AttemptOutcome,
+  state: Exclude<AfterAttempt["state"], "pending">,
+  { retries, losses }: Task,
+): EndOfAttempt {
+  return { kind: "end", outcome, after: { state, retries, losses } };
+}
+
+function isLent(task: Task): task is LentTask {
+  return task.state === "leased" || task.state === "running";
+}
+
+function isLentBy(task: Task, loan: Loan): task is LentTask {
+  return isLent(task) && task.agentId === loan.agentId && task.leaseEpoch === loan.leaseEpoch;
+}

@@ -1,0 +1,63 @@
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceImpl } from "@connectrpc/connect";
+import type { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+import { scrubContext, scrubText } from "../error-reports/scrub-secrets.ts";
+import { callerWithRole } from "../identity/caller.ts";
+import { packJson } from "../runtime/json-value.ts";
+import { invalidField } from "../runtime/refusal.ts";
+import type { JsonObject } from "../storage/schema.ts";
+import type { LoanService } from "./loan-service.ts";
+import { taskToMessage } from "./task-message.ts";
+import { taskUuid } from "./task-rpc.ts";
+
+type LoanRpc = Pick<
+  ServiceImpl<typeof AgentService>,
+  "claimTasks" | "updateTask" | "completeTask" | "failTask"
+>;
+
+/** What agents do with tasks. */
+export function createLoanRpc(loans: LoanService): LoanRpc {
+  return {
+    async claimTasks(request, context) {
+      const caller = callerWithRole(context, "agent");
+      const { kinds, max, wait } = request;
+      const wish = { kinds, max: max === 0 ? 1 : max, waitMs: wait === undefined ? 0 : durationMs(wait) };
+      const tasks = await loans.claim(caller, wish, context.signal);
+      return { tasks: tasks.map(taskToMessage) };
+    },
+
+    async updateTask(request, context) {
+      const caller = callerWithRole(context, "agent");
+      const { progress, detail } = request;
+      const lease = await loans.update(caller, taskUuid(request.task), request.leaseEpoch, {
+        progress,
+        detail,
+      });
+      return { lease: { epoch: lease.leaseEpoch, remaining: durationFromMs(lease.remainingMs) } };
+    },
+
+    async completeTask(request, context) {
+      const caller = callerWithRole(context, "agent");
+      const task = await loans.complete(
+        caller,
+        taskUuid(request.task),
+        request.leaseEpoch,
+        packJson(request.result),
+      );
+      return { task: taskToMessage(task) };
+    },
+
+    async failTask(request, context) {
+      const caller = callerWithRole(context, "agent");
+      const { error, retryable = true } = request;
+      if (error === undefined) throw invalidField("error", "is needed");
+      // A google.protobuf.Struct reaches handlers as the JSON object that it is.
+      const sent = error.context as JsonObject | undefined;
+      const scrubbed = { message: scrubText(error.message), context: sent && scrubContext(sent) };
+      const failure = { error: scrubbed, retryable };
+      return {
+        task: taskToMessage(await loans.fail(caller, taskUuid(request.task), request.leaseEpoch, failure)),
+      };
+    },
+  };
+}

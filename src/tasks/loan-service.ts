@@ -1,0 +1,231 @@
+import { shareAgent } from "../agents/agent-service.ts";
+import type { AgentCaller } from "../identity/caller.ts";
+import { confirmCaller } from "../identity/confirm-caller.ts";
+import type { PackedJson } from "../runtime/json-value.ts";
+import type { Refusal } from "../runtime/refusal.ts";
+import { type Db, inTransaction, type Tx } from "../storage/database.ts";
+import { type AttemptError, keepStaleResult, type RefusedResult, readLoanHistory } from "./attempt-store.ts";
+import { claimDue } from "./claim-store.ts";
+import { decideTask } from "./decide-task.ts";
+import { writeAll } from "./end-attempts.ts";
+import { completeLoan, type LoanKey, lockLoan, type Progress, renewLoans } from "./loan-store.ts";
+import type { Backoff } from "./task.ts";
+import { recordChanges, type TaskChange } from "./task-change.ts";
+import { agentInError, leaseLost, noSuchTask } from "./task-refusals.ts";
+import { findTask, type TaskRecord } from "./task-store.ts";
+import type { WaitingClaims } from "./waiting-claims.ts";
+
+/** A claim's answer ends before 3 MiB; the rest is for what the message adds around its tasks. */
+export const MOST_TASK_BYTES: number = 3 * 1024 * 1024 - 64 * 1024;
+const MOST_STALE_RESULTS = 10;
+
+/** What rules about tasks are set to. */
+export interface TaskRules {
+  /** How long a lease lasts. */
+  leaseMs: number;
+  backoff: Backoff;
+}
+
+/** What an agent would like to be lent. */
+export interface TaskWish {
+  /** Empty: any kind. */
+  kinds: string[];
+  /** At most this many. */
+  max: number;
+  /** How long to wait for the first one; 0: not at all. */
+  waitMs: number;
+}
+
+/** A task's lease after a renewal. */
+export interface RenewedLease {
+  leaseEpoch: bigint;
+  remainingMs: number;
+}
+
+/** What a transaction came to that must commit before its caller is refused: it may have kept the refused result. */
+type Written<T> = { kind: "done"; value: T; changes: TaskChange[] } | { kind: "refused"; refusal: Refusal };
+
+/** What agents do with tasks: they borrow them, and end them under the loan. */
+export class LoanService {
+  readonly #db: Db;
+  readonly #rules: TaskRules;
+  readonly #waiting: WaitingClaims;
+
+  constructor(db: Db, rules: TaskRules, waiting: WaitingClaims) {
+    this.#db = db;
+    this.#rules = rules;
+    this.#waiting = waiting;
+  }
+
+  /**
+   * Lends tasks to the agent; waits for the first one if the wish says so. Throws FAILED_PRECONDITION (AGENT_IN_ERROR),
+   * NOT_FOUND for an agent that was removed, and the signal's reason when that aborts.
+   */
+  async claim(caller: AgentCaller, wish: TaskWish, signal: AbortSignal): Promise<TaskRecord[]> {
+    if (wish.waitMs === 0) return await this.#claimNow(caller, wish);
+    // Of this process's own patience; nothing that is stored depends on it.
+    const untilMs = performance.now() + wish.waitMs;
+    const place = this.#waiting.enter(caller.projectId, wish.kinds);
+    try {
+      for (;;) {
+        const { wakeUps } = place;
+        const tasks = await this.#claimNow(caller, wish);
+        place.looked(wakeUps);
+        if (tasks.length > 0) place.handOn();
+        const leftMs = untilMs - performance.now();
+        if (tasks.length > 0 || leftMs <= 0 || this.#waiting.stopped) return tasks;
+        await place.woken(leftMs, signal);
+      }
+    } finally {
+      place.leave();
+    }
+  }
+
+  async #claimNow(caller: AgentCaller, { kinds, max }: TaskWish): Promise<TaskRecord[]> {
+    const { projectId, agentId, actor } = caller;
+    return await inTransaction(this.#db, async (tx) => {
+      const status = await shareAgent(tx, projectId, agentId);
+      if (status === "error") throw agentInError();
+      const { leaseMs } = this.#rules;
+      const unique = [...new Set(kinds)];
+      const tasks = await claimDue(tx, {
+        projectId,
+        agentId,
+        kinds: unique,
+        max,
+        leaseMs,
+        capBytes: MOST_TASK_BYTES,
+      });
+      const changes = tasks.map((task) => ({
+        type: "task.leased" as const,
+        projectId,
+        taskId: task.id,
+        kind: task.kind,
+        from: "pending" as const,
+        to: "leased" as const,
+        agentId,
+        leaseEpoch: task.leaseEpoch,
+        reason: "",
+        dueInMs: undefined,
+      }));
+      await recordChanges(tx, changes, { actor });
+      // After a long wait above all: nothing is lent to a token that was revoked meanwhile.
+      await confirmCaller(tx, caller);
+      return tasks;
+    });
+  }
+
+  /** Notes progress and renews the lease; the first time the task begins to run. Throws AGENT_IN_ERROR, LEASE_LOST, NOT_FOUND. */
+  async update(
+    caller: AgentCaller,
+    taskId: string,
+    leaseEpoch: bigint,
+    progress: Progress,
+  ): Promise<RenewedLease> {
+    const key = keyOf(caller, taskId, leaseEpoch);
+    return await this.#write<RenewedLease>(caller, async (tx) => {
+      const { projectId, agentId } = caller;
+      if ((await shareAgent(tx, projectId, agentId)) === "error")
+        return { kind: "refused", refusal: agentInError() };
+      const { leaseMs } = this.#rules;
+      const renewal = { taskId, leaseEpoch, accept: true, ...progress };
+      const [renewed] = await renewLoans(tx, projectId, agentId, [renewal], leaseMs);
+      if (renewed === undefined) {
+        const { held } = await readLoanHistory(tx, key);
+        return { kind: "refused", refusal: held ? leaseLost() : noSuchTask() };
+      }
+      const changes = renewed.began ? [startOf(key, renewed.kind)] : [];
+      await recordChanges(tx, changes, caller);
+      return { kind: "done", value: { leaseEpoch, remainingMs: leaseMs }, changes };
+    });
+  }
+
+  /** Ends a task with its result. Throws AGENT_IN_ERROR and LEASE_LOST, the result being kept as stale, and NOT_FOUND. */
+  async complete(
+    caller: AgentCaller,
+    taskId: string,
+    leaseEpoch: bigint,
+    result: PackedJson | undefined,
+  ): Promise<TaskRecord> {
+    const key = keyOf(caller, taskId, leaseEpoch);
+    return await this.#writeResult(caller, key, { kind: "complete", result }, async (tx) => {
+      const completed = await completeLoan(tx, key, result);
+      if (completed === undefined) return undefined;
+      const { task, from } = completed;
+      const changes = [{ ...factOf(key, task.kind), type: "task.succeeded", from, to: "succeeded" } as const];
+      await recordChanges(tx, changes, caller);
+      return { task, changes };
+    });
+  }
+
+  /** Ends a try of a task. Throws as `complete` does. The error must be scrubbed. */
+  async fail(
+    caller: AgentCaller,
+    taskId: string,
+    leaseEpoch: bigint,
+    failure: { error: AttemptError; retryable: boolean },
+  ): Promise<TaskRecord> {
+    const key = keyOf(caller, taskId, leaseEpoch);
+    const { error, retryable } = failure;
+    return await this.#writeResult(caller, key, { kind: "fail", error }, async (tx) => {
+      const loan = await lockLoan(tx, key);
+      if (loan === undefined) return undefined;
+      const decision = decideTask(loan, { kind: "fail", loan: key, retryable }, this.#rules.backoff);
+      if (decision.kind !== "end") return undefined;
+      const changes = await writeAll(tx, [{ loan, decision, error }], caller);
+      return { task: await requireTask(tx, key), changes };
+    });
+  }
+
+  async #writeResult(
+    caller: AgentCaller,
+    key: LoanKey,
+    sent: RefusedResult,
+    end: (tx: Tx) => Promise<{ task: TaskRecord; changes: TaskChange[] } | undefined>,
+  ): Promise<TaskRecord> {
+    return await this.#write<TaskRecord>(caller, async (tx) => {
+      const inError = (await shareAgent(tx, caller.projectId, caller.agentId)) === "error";
+      const ended = inError ? undefined : await end(tx);
+      if (ended !== undefined) return { kind: "done", value: ended.task, changes: ended.changes };
+      const { held, outcome } = await readLoanHistory(tx, key);
+      const repeated = outcome === (sent.kind === "complete" ? "succeeded" : "failed");
+      // Without a loan of its own under any epoch the agent has no business with the task, and nothing is kept of it.
+      if (held && !repeated) await keepStaleResult(tx, key, sent, MOST_STALE_RESULTS);
+      if (inError) return { kind: "refused", refusal: agentInError() };
+      if (!held) return { kind: "refused", refusal: noSuchTask() };
+      if (!repeated) return { kind: "refused", refusal: leaseLost() };
+      return { kind: "done", value: await requireTask(tx, key), changes: [] };
+    });
+  }
+
+  async #write<T>(caller: AgentCaller, run: (tx: Tx) => Promise<Written<T>>): Promise<T> {
+    const written = await inTransaction(this.#db, async (tx) => {
+      const result = await run(tx);
+      await confirmCaller(tx, caller);
+      return result;
+    });
+    if (written.kind === "refused") throw written.refusal;
+    this.#waiting.announce(written.changes);
+    return written.value;
+  }
+}
+
+function keyOf(caller: AgentCaller, taskId: string, leaseEpoch: bigint): LoanKey {
+  const { projectId, agentId } = caller;
+  return { projectId, agentId, taskId, leaseEpoch };
+}
+
+async function requireTask(tx: Tx, { projectId, taskId }: LoanKey): Promise<TaskRecord> {
+  const task = await findTask(tx, projectId, taskId);
+  if (task === undefined) throw new Error("a task vanished in a transaction that has seen it");
+  return task;
+}
+
+/** The fact that the agent has begun to work on a task. */
+export function startOf(key: LoanKey, kind: string): TaskChange {
+  return { ...factOf(key, kind), type: "task.started", from: "leased", to: "running" };
+}
+
+function factOf(key: LoanKey, kind: string): Omit<TaskChange, "type" | "from" | "to"> {
+  return { ...key, kind, reason: "", dueInMs: undefined };
+}

@@ -1,0 +1,237 @@
+import { sql } from "drizzle-orm";
+import type { PackedJson } from "../runtime/json-value.ts";
+import type { Tx } from "../storage/database.ts";
+import type { LentTask, Loan } from "./task.ts";
+import { recordColumns, type TaskRecord, type TaskRow, taskOfRow, withAgentName } from "./task-store.ts";
+
+/** A task under the loan that a write names. */
+export interface LoanKey extends Loan {
+  projectId: string;
+  taskId: string;
+}
+
+/** How a task gets on; what is undefined stays. */
+export interface Progress {
+  progress?: number | undefined;
+  detail?: string | undefined;
+}
+
+/** What a renewal made of a task. */
+export interface RenewedLoan {
+  taskId: string;
+  leaseEpoch: bigint;
+  kind: string;
+  /** The agent has begun by this. */
+  began: boolean;
+}
+
+/** One loan of a set to renew. */
+export interface Renewal extends Progress {
+  taskId: string;
+  leaseEpoch: bigint;
+  /** The agent works on it: a leased task runs from now on. */
+  accept: boolean;
+}
+
+/**
+ * Renews the loans that the agent still has, for so many ms from now; those that are not in the answer are over. A lease
+ * past its end is renewed too, as long as nobody took the task back.
+ */
+export async function renewLoans(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  renewals: Renewal[],
+  leaseMs: number,
+): Promise<RenewedLoan[]> {
+  const input = renewals.map(({ taskId, leaseEpoch, accept, progress, detail }) => ({
+    id: taskId,
+    epoch: String(leaseEpoch),
+    accept,
+    progress: progress ?? null,
+    detail: detail ?? null,
+  }));
+  const rows = await tx.execute<{ id: string; lease_epoch: bigint; kind: string; began: boolean }>(sql`
+    WITH held AS MATERIALIZED (
+      SELECT t.id, t.state = 'leased' AND i.accept AS began, i.accept, i.progress, i.detail
+      FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb)
+        AS i(id uuid, epoch bigint, accept boolean, progress float8, detail text)
+      JOIN tasks t ON t.project_id = ${projectId} AND t.id = i.id AND t.lease_epoch = i.epoch
+      WHERE t.agent_id = ${agentId} AND t.state IN ('leased', 'running')
+      ORDER BY t.id FOR UPDATE OF t
+    )
+    UPDATE tasks t
+    SET lease_expires_at = clock_timestamp() + ${leaseMs} * interval '1 ms',
+      state = CASE WHEN held.accept THEN 'running' ELSE t.state END,
+      started_at = CASE WHEN held.accept THEN coalesce(t.started_at, clock_timestamp()) ELSE t.started_at END,
+      progress = coalesce(held.progress, t.progress), detail = coalesce(held.detail, t.detail)
+    FROM held WHERE t.project_id = ${projectId} AND t.id = held.id
+    RETURNING t.id, t.lease_epoch, t.kind, held.began`);
+  return [...rows].map((row) => ({
+    taskId: row.id,
+    leaseEpoch: row.lease_epoch,
+    kind: row.kind,
+    began: row.began,
+  }));
+}
+
+/** How long the loans that the agent still has last, in ms; nothing is renewed. */
+export async function readLoans(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+  loans: { taskId: string; leaseEpoch: bigint }[],
+): Promise<{ taskId: string; leaseEpoch: bigint; remainingMs: number }[]> {
+  const input = loans.map(({ taskId, leaseEpoch }) => ({ id: taskId, epoch: String(leaseEpoch) }));
+  const rows = await tx.execute<{ id: string; lease_epoch: bigint; remaining_ms: number }>(sql`
+    SELECT t.id, t.lease_epoch,
+      greatest(0, floor(extract(epoch FROM t.lease_expires_at - clock_timestamp()) * 1000))::float8 AS remaining_ms
+    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(id uuid, epoch bigint)
+    JOIN tasks t ON t.project_id = ${projectId} AND t.id = i.id AND t.lease_epoch = i.epoch
+    WHERE t.agent_id = ${agentId} AND t.state IN ('leased', 'running')`);
+  return [...rows].map((row) => ({
+    taskId: row.id,
+    leaseEpoch: row.lease_epoch,
+    remainingMs: row.remaining_ms,
+  }));
+}
+
+/** Ends a task with its result, if the loan still holds; undefined otherwise. `from` is its state before. */
+export async function completeLoan(
+  tx: Tx,
+  loan: LoanKey,
+  result: PackedJson | undefined,
+): Promise<{ task: TaskRecord; from: "leased" | "running" } | undefined> {
+  const [row] = await tx.execute<TaskRow & { state_before: "leased" | "running" }>(sql`
+    WITH held AS MATERIALIZED (
+      SELECT project_id, id, state FROM tasks
+      WHERE project_id = ${loan.projectId} AND id = ${loan.taskId} AND agent_id = ${loan.agentId}
+        AND lease_epoch = ${String(loan.leaseEpoch)}::bigint AND state IN ('leased', 'running')
+      FOR UPDATE
+    ), done AS (
+      UPDATE tasks t
+      SET state = 'succeeded', result = ${result?.text ?? null}::json, result_bytes = ${result?.bytes ?? 0}::int,
+        progress = 1, finished_at = clock_timestamp(), lease_expires_at = NULL
+      FROM held WHERE t.project_id = held.project_id AND t.id = held.id
+      RETURNING t.*, held.state AS state_before
+    ), ended AS (
+      UPDATE task_attempts a SET ended_at = done.finished_at, outcome = 'succeeded' FROM done
+      WHERE a.project_id = done.project_id AND a.task_id = done.id AND a.lease_epoch = done.lease_epoch
+        AND a.ended_at IS NULL
+    )
+    SELECT ${recordColumns}, t.state_before FROM done t ${withAgentName}`);
+  return row && { task: taskOfRow(row), from: row.state_before };
+}
+
+/** Whether the agent holds the task, under whatever epoch. */
+export async function holdsTask(tx: Tx, holder: Holder, taskId: string): Promise<boolean> {
+  const rows = await tx.execute(sql`
+    SELECT 1 FROM tasks
+    WHERE project_id = ${holder.projectId} AND id = ${taskId} AND agent_id = ${holder.agentId}
+      AND state IN ('leased', 'running')`);
+  return rows.length > 0;
+}
+
+/** A lent task under its lock, as its rules see it. */
+export type LockedLoan = LentTask & { projectId: string; taskId: string; kind: string };
+
+interface LockedRow extends Record<string, unknown> {
+  project_id: string;
+  id: string;
+  kind: string;
+  state: "leased" | "running";
+  agent_id: string;
+  max_retries: number;
+  retries: number;
+  losses: number;
+  lease_epoch: bigint;
+}
+
+const lockedColumns = sql.raw(
+  "t.project_id, t.id, t.kind, t.state, t.agent_id, t.max_retries, t.retries, t.losses, t.lease_epoch",
+);
+
+function loanOfRow(row: LockedRow): LockedLoan {
+  return {
+    projectId: row.project_id,
+    taskId: row.id,
+    kind: row.kind,
+    state: row.state,
+    agentId: row.agent_id,
+    maxRetries: row.max_retries,
+    retries: row.retries,
+    losses: row.losses,
+    leaseEpoch: row.lease_epoch,
+  };
+}
+
+/** Locks a task if the loan still holds; undefined otherwise. */
+export async function lockLoan(tx: Tx, loan: LoanKey): Promise<LockedLoan | undefined> {
+  const [row] = await tx.execute<LockedRow>(sql`
+    SELECT ${lockedColumns} FROM tasks t
+    WHERE t.project_id = ${loan.projectId} AND t.id = ${loan.taskId} AND t.agent_id = ${loan.agentId}
+      AND t.lease_epoch = ${String(loan.leaseEpoch)}::bigint AND t.state IN ('leased', 'running')
+    FOR UPDATE`);
+  return row && loanOfRow(row);
+}
+
+/** An agent whose tasks are meant. */
+export interface Holder {
+  projectId: string;
+  agentId: string;
+}
+
+/** Locks what the agents hold, in the order of ids; `endedOnly`: where the lease is past its end. */
+export async function lockLoansOf(tx: Tx, holders: Holder[], endedOnly: boolean): Promise<LockedLoan[]> {
+  const input = holders.map(({ projectId, agentId }) => ({ project_id: projectId, agent_id: agentId }));
+  const rows = await tx.execute<LockedRow>(sql`
+    SELECT ${lockedColumns}
+    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS h(project_id uuid, agent_id uuid)
+    JOIN tasks t ON t.project_id = h.project_id AND t.agent_id = h.agent_id
+    WHERE t.state IN ('leased', 'running') AND (NOT ${endedOnly}::boolean OR t.lease_expires_at <= clock_timestamp())
+    ORDER BY t.project_id, t.id FOR UPDATE OF t`);
+  return [...rows].map(loanOfRow);
+}
+
+/**
+ * Locks up to so many tasks whose lease is past its end while their agent lives or was never heard, or is removed.
+ * Those that someone else has locked are left for the next time.
+ */
+export async function lockEndedLoans(tx: Tx, limit: number): Promise<LockedLoan[]> {
+  const rows = await tx.execute<LockedRow>(sql`
+    SELECT ${lockedColumns} FROM tasks t
+    LEFT JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
+    WHERE t.state IN ('leased', 'running') AND t.lease_expires_at <= (SELECT clock_timestamp())
+      AND coalesce(s.liveness, 'never') IN ('live', 'never')
+    LIMIT ${limit} FOR UPDATE OF t SKIP LOCKED`);
+  return [...rows].map(loanOfRow);
+}
+
+/** Locks up to so many tasks whose attempt has run longer than it may; skips what someone else has locked. */
+export async function lockOverdueLoans(tx: Tx, limit: number): Promise<LockedLoan[]> {
+  // An attempt that its agent did not call begun counts from the loan: silence must not make it endless.
+  const rows = await tx.execute<LockedRow>(sql`
+    SELECT ${lockedColumns} FROM tasks t
+    WHERE t.state IN ('leased', 'running') AND t.timeout_ms IS NOT NULL
+      AND coalesce(t.started_at, t.leased_at) + t.timeout_ms * interval '1 ms' <= (SELECT clock_timestamp())
+    LIMIT ${limit} FOR UPDATE OF t SKIP LOCKED`);
+  return [...rows].map(loanOfRow);
+}
+
+/** Agents that are offline and hold tasks whose lease is past its end, up to so many. */
+export async function findLostHolders(tx: Tx, limit: number): Promise<Holder[]> {
+  const rows = await tx.execute<{ project_id: string; agent_id: string }>(sql`
+    SELECT DISTINCT t.project_id, t.agent_id FROM tasks t
+    JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
+    WHERE t.state IN ('leased', 'running') AND t.lease_expires_at <= (SELECT clock_timestamp())
+      AND s.liveness = 'offline'
+    LIMIT ${limit}`);
+  return [...rows].map((row) => ({ projectId: row.project_id, agentId: row.agent_id }));
+}
+
+/** Moves the end of every lease by so many ms. */
+export async function extendLoans(tx: Tx, byMs: number): Promise<void> {
+  await tx.execute(sql`
+    UPDATE tasks SET lease_expires_at = lease_expires_at + ${byMs} * interval '1 ms'
+    WHERE state IN ('leased', 'running')`);
+}

@@ -1,0 +1,88 @@
+import { type AuditChange, appendAudit } from "../audit/audit-log.ts";
+import { assertNever } from "../runtime/assert-never.ts";
+import { formatId } from "../runtime/resource-id.ts";
+import type { Tx } from "../storage/database.ts";
+import type { TaskState } from "./task.ts";
+
+/** What happened to a task; each is a type of event. */
+export type TaskChangeType =
+  | "task.created"
+  | "task.leased"
+  | "task.started"
+  | "task.succeeded"
+  | "task.requeued"
+  | "task.failed"
+  | "task.cancelled"
+  | "task.quarantined"
+  /** Nothing could be written of it, not even that it is set aside: it stays as it was. */
+  | "task.stuck";
+
+/** One fact about a task, true once its transaction commits. */
+export interface TaskChange {
+  type: TaskChangeType;
+  projectId: string;
+  taskId: string;
+  /** Kind of the task. */
+  kind: string;
+  from: TaskState | "";
+  to: TaskState;
+  /** Who holds it or held it; undefined for a task that nobody held. */
+  agentId: string | undefined;
+  leaseEpoch: bigint;
+  /** In words; empty where there is nothing to say. */
+  reason: string;
+  /** In how many ms it may be claimed; undefined unless it is pending now. */
+  dueInMs: number | undefined;
+}
+
+/** Who made changes. */
+export interface ChangeOrigin {
+  /** `agent:NAME`, `token:ID` or `server`. */
+  actor: string;
+  requestId?: string;
+}
+
+/**
+ * Records facts in the transaction that makes them true. The one place that all changes of tasks pass, so that whoever
+ * is to hear of them hears of all.
+ */
+export async function recordChanges(tx: Tx, changes: TaskChange[], origin: ChangeOrigin): Promise<void> {
+  await appendAudit(
+    tx,
+    changes.filter(isAudited).map((change) => auditOf(change, origin)),
+  );
+}
+
+/** Loans and successes are not audited: attempts tell of them, and the audit log is kept much longer than tasks are. */
+function isAudited({ type }: TaskChange): boolean {
+  switch (type) {
+    case "task.leased":
+    case "task.started":
+    case "task.succeeded":
+      return false;
+    case "task.created":
+    case "task.requeued":
+    case "task.failed":
+    case "task.cancelled":
+    case "task.quarantined":
+    case "task.stuck":
+      return true;
+    default:
+      return assertNever(type);
+  }
+}
+
+function auditOf(change: TaskChange, { actor, requestId }: ChangeOrigin): AuditChange {
+  const { projectId, type, from, to, reason } = change;
+  return {
+    projectId,
+    actor,
+    action: type,
+    subject: formatId("task", change.taskId),
+    field: "state",
+    from,
+    to,
+    reason,
+    ...(requestId !== undefined && { requestId }),
+  };
+}

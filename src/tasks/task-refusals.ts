@@ -1,0 +1,26 @@
+import { Refusal } from "../runtime/refusal.ts";
+
+/** Also for a task of another project, or of another agent: whoever has nothing to do with it learns nothing. */
+export function noSuchTask(): Refusal {
+  return new Refusal("not-found", "no such task");
+}
+
+export function agentInError(): Refusal {
+  return new Refusal(
+    "failed-precondition",
+    "the agent is in error: it gets and ends no tasks until it has recovered",
+    {
+      reason: "AGENT_IN_ERROR",
+    },
+  );
+}
+
+export function leaseLost(): Refusal {
+  return new Refusal("failed-precondition", "the lease under this epoch has ended: stop the work", {
+    reason: "LEASE_LOST",
+  });
+}
+
+export function taskEnded(state: string): Refusal {
+  return new Refusal("failed-precondition", `the task has ended: it is ${state}`, { reason: "TASK_ENDED" });
+}

@@ -1,0 +1,156 @@
+import { lockAgentIfThere } from "../agents/agent-service.ts";
+import type { Caller } from "../identity/caller.ts";
+import type { PackedJson } from "../runtime/json-value.ts";
+import { newUuid } from "../runtime/resource-id.ts";
+import type { Db, Tx } from "../storage/database.ts";
+import type { Labels } from "../storage/schema.ts";
+import { listStaleResults, type StaleResultRecord } from "./attempt-store.ts";
+import { insertCommand } from "./command-store.ts";
+import { decideTask } from "./decide-task.ts";
+import { writeAll } from "./end-attempts.ts";
+import { MOST_TASK_BYTES, type TaskRules } from "./loan-service.ts";
+import { type ChangeOrigin, recordChanges, type TaskChange } from "./task-change.ts";
+import { noSuchTask, taskEnded } from "./task-refusals.ts";
+import {
+  findHolder,
+  findTask,
+  findTaskBytes,
+  insertTask,
+  lockTask,
+  readCurrentTasks,
+  type TaskRecord,
+  writeCancelled,
+} from "./task-store.ts";
+
+/** A task as an operator wants it. */
+export interface NewTaskWish {
+  kind: string;
+  payload: PackedJson | undefined;
+  /** From 0 to 9. */
+  priority: number;
+  labels: Labels;
+  maxRetries: number;
+  timeoutMs: number | undefined;
+}
+
+/** A task with the results that were refused, the newest first. */
+export interface ShownTask {
+  task: TaskRecord;
+  staleResults: StaleResultRecord[];
+}
+
+/** Adds a task, which is pending at once; the changes are to be announced after the commit. */
+export async function createTask(
+  tx: Tx,
+  caller: Caller,
+  wish: NewTaskWish,
+  requestId: string,
+): Promise<{ taskId: string; changes: TaskChange[] }> {
+  const { projectId, actor } = caller;
+  const taskId = newUuid();
+  await insertTask(tx, { projectId, id: taskId, ...wish });
+  const change: TaskChange = {
+    type: "task.created",
+    projectId,
+    taskId,
+    kind: wish.kind,
+    from: "",
+    to: "pending",
+    agentId: undefined,
+    leaseEpoch: 0n,
+    reason: "",
+    dueInMs: 0,
+  };
+  await recordChanges(tx, [change], { actor, requestId });
+  return { taskId, changes: [change] };
+}
+
+/** The project's task with what was refused of it, or NOT_FOUND. */
+export async function showTask(db: Db | Tx, projectId: string, taskId: string): Promise<ShownTask> {
+  const task = await findTask(db, projectId, taskId);
+  if (task === undefined) throw noSuchTask();
+  const bytes = await findTaskBytes(db, projectId, taskId);
+  return {
+    task,
+    staleResults: await listStaleResults(db, projectId, taskId, Math.max(0, MOST_TASK_BYTES - bytes)),
+  };
+}
+
+/**
+ * Cancels a task. One that waits or is set aside just ends; a lent one ends now too, and its agent is told to stop. A
+ * second time changes nothing. Throws NOT_FOUND, and FAILED_PRECONDITION (TASK_ENDED) where it succeeded or failed.
+ */
+export async function cancelTask(
+  tx: Tx,
+  caller: Caller,
+  taskId: string,
+  wish: { reason: string; requestId: string },
+  rules: TaskRules,
+): Promise<TaskChange[]> {
+  const { projectId } = caller;
+  const reason = wish.reason === "" ? "cancelled by an operator" : wish.reason;
+  const task = await lockWithHolder(tx, projectId, taskId);
+  const origin: ChangeOrigin = { actor: caller.actor, requestId: wish.requestId };
+  const decision = decideTask(task, { kind: "cancel" }, rules.backoff);
+  const error = { message: reason, context: undefined };
+  if (decision.kind === "end" && (task.state === "leased" || task.state === "running")) {
+    const changes = await writeAll(tx, [{ loan: { ...task, projectId, taskId }, decision, error }], origin);
+    await insertCommand(tx, projectId, task.agentId, { kind: "cancelTask", taskId, reason });
+    return changes;
+  }
+  if (decision.kind === "cancel") {
+    await writeCancelled(tx, projectId, taskId, reason);
+    const { kind, state: from, leaseEpoch } = task;
+    const change = {
+      type: "task.cancelled",
+      projectId,
+      taskId,
+      kind,
+      from,
+      to: "cancelled",
+      agentId: undefined,
+    } as const;
+    const changes = [{ ...change, leaseEpoch, reason, dueInMs: undefined }];
+    await recordChanges(tx, changes, origin);
+    return changes;
+  }
+  if (task.state !== "cancelled") throw taskEnded(task.state);
+  return [];
+}
+
+/**
+ * Locks a task and, before it, the agent that holds it: the order in which everyone takes these locks. The holder is
+ * read first and may change before it is locked; then it is read anew.
+ */
+async function lockWithHolder(
+  tx: Tx,
+  projectId: string,
+  taskId: string,
+): Promise<NonNullable<Awaited<ReturnType<typeof lockTask>>>> {
+  for (;;) {
+    const seen = await findHolder(tx, projectId, taskId);
+    if (seen === undefined) throw noSuchTask();
+    if (seen.agentId !== undefined) await lockAgentIfThere(tx, projectId, seen.agentId);
+    const task = await lockTask(tx, projectId, taskId);
+    if (task === undefined) throw noSuchTask();
+    const holder = task.state === "leased" || task.state === "running" ? task.agentId : undefined;
+    if (holder === undefined || holder === seen.agentId) return task;
+  }
+}
+
+/** What an agent works on, as its newest heartbeat said. */
+export interface CurrentTask {
+  taskId: string;
+  leaseEpoch: bigint;
+  progress: number;
+  detail: string;
+}
+
+/** Of the loans that agents named as the task at hand those that still hold, by agent id. */
+export async function currentTasks(
+  db: Db | Tx,
+  projectId: string,
+  links: { agentId: string; taskId: string; leaseEpoch: bigint }[],
+): Promise<Map<string, CurrentTask>> {
+  return links.length === 0 ? new Map() : await readCurrentTasks(db, projectId, links);
+}

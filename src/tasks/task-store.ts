@@ -1,0 +1,289 @@
+import { type SQL, sql } from "drizzle-orm";
+import type { PackedJson } from "../runtime/json-value.ts";
+import type { Db, Tx } from "../storage/database.ts";
+import type { PageRequest } from "../storage/page.ts";
+import type { JsonObject, Labels } from "../storage/schema.ts";
+import { type Moment, parseTimestamptz } from "../storage/timestamptz.ts";
+import type { Task, TaskState } from "./task.ts";
+
+/** A task as answers show it. Payload and result are the text of their JSON; undefined where there is none. */
+export interface TaskRecord {
+  id: string;
+  kind: string;
+  state: TaskState;
+  priority: number;
+  payload: string | undefined;
+  result: string | undefined;
+  labels: Labels;
+  maxRetries: number;
+  retries: number;
+  losses: number;
+  attempt: number;
+  leaseEpoch: bigint;
+  /** How long the lease still lasts, 0 once it ended; undefined where the task is not lent. */
+  remainingMs: number | undefined;
+  timeoutMs: number | undefined;
+  /** Name of the agent that holds it or held it last. */
+  agentName: string | undefined;
+  progress: number;
+  detail: string;
+  error: { message: string; context: JsonObject | undefined } | undefined;
+  createdAt: Moment;
+  /** Undefined unless it waits for that moment. */
+  nextAttemptAt: Moment | undefined;
+  startedAt: Moment | undefined;
+  finishedAt: Moment | undefined;
+}
+
+/** A row of `recordColumns`: times and JSON come as text. */
+export interface TaskRow extends Record<string, unknown> {
+  id: string;
+  kind: string;
+  state: TaskState;
+  priority: number;
+  payload: string | null;
+  result: string | null;
+  labels: string;
+  max_retries: number;
+  retries: number;
+  losses: number;
+  attempt: number;
+  lease_epoch: bigint;
+  remaining_ms: number | null;
+  timeout_ms: bigint | null;
+  agent_name: string | null;
+  progress: number;
+  detail: string;
+  error_message: string | null;
+  error_context: string | null;
+  created_at: string;
+  next_attempt_at: string | null;
+  started_at: string | null;
+  finished_at: string | null;
+}
+
+const plainColumns = `t.id, t.kind, t.state, t.priority, t.labels, t.max_retries, t.retries, t.losses, t.attempt,
+  t.lease_epoch, t.timeout_ms, t.progress, t.detail, t.error_message, t.error_context, t.created_at, t.started_at,
+  t.finished_at, a.name AS agent_name,
+  CASE WHEN t.state IN ('leased', 'running')
+    THEN greatest(0, ceil(extract(epoch FROM t.lease_expires_at - clock_timestamp()) * 1000))::float8
+  END AS remaining_ms,
+  CASE WHEN t.state = 'pending' AND t.due_at > clock_timestamp() THEN t.due_at END AS next_attempt_at`;
+
+/** Columns of a TaskRow, of a task `t` and its agent `a`. */
+export const recordColumns: SQL = sql.raw(`${plainColumns}, t.payload, t.result`);
+
+/** Joins the agent `a` to a task `t`; also one that was removed. */
+export const withAgentName: SQL = sql.raw(
+  "LEFT JOIN agents a ON a.project_id = t.project_id AND a.id = t.agent_id",
+);
+
+/** About how large the message of a task `t` is, in bytes, and rather less than more of it. */
+export const taskBytes: SQL = sql.raw(`(1024 + t.payload_bytes + t.result_bytes + t.error_bytes
+  + octet_length(t.labels::text) + octet_length(to_json(t.detail)::text))`);
+
+export function taskOfRow(row: TaskRow): TaskRecord {
+  return {
+    id: row.id,
+    kind: row.kind,
+    state: row.state,
+    priority: row.priority,
+    payload: row.payload ?? undefined,
+    result: row.result ?? undefined,
+    // The column holds nothing else.
+    labels: JSON.parse(row.labels) as Labels,
+    maxRetries: row.max_retries,
+    retries: row.retries,
+    losses: row.losses,
+    attempt: row.attempt,
+    leaseEpoch: row.lease_epoch,
+    remainingMs: row.remaining_ms ?? undefined,
+    timeoutMs: row.timeout_ms === null ? undefined : Number(row.timeout_ms),
+    agentName: row.agent_name ?? undefined,
+    progress: row.progress,
+    detail: row.detail,
+    error: errorOf(row.error_message, row.error_context),
+    createdAt: parseTimestamptz(row.created_at),
+    nextAttemptAt: momentOf(row.next_attempt_at),
+    startedAt: momentOf(row.started_at),
+    finishedAt: momentOf(row.finished_at),
+  };
+}
+
+/** An error out of its two columns. */
+export function errorOf(message: string | null, context: string | null): TaskRecord["error"] {
+  if (message === null) return undefined;
+  // The column holds an object or nothing.
+  return { message, context: context === null ? undefined : (JSON.parse(context) as JsonObject) };
+}
+
+function momentOf(text: string | null): Moment | undefined {
+  return text === null ? undefined : parseTimestamptz(text);
+}
+
+export interface NewTask {
+  projectId: string;
+  id: string;
+  kind: string;
+  priority: number;
+  payload: PackedJson | undefined;
+  labels: Labels;
+  maxRetries: number;
+  timeoutMs: number | undefined;
+}
+
+/** Adds a pending task, due at once. */
+export async function insertTask(tx: Tx, task: NewTask): Promise<void> {
+  await tx.execute(sql`
+    INSERT INTO tasks (project_id, id, kind, priority, payload, payload_bytes, labels, max_retries, timeout_ms,
+      created_at, due_at)
+    SELECT ${task.projectId}::uuid, ${task.id}::uuid, ${task.kind}::text, ${task.priority}::smallint,
+      ${task.payload?.text ?? null}::json, ${task.payload?.bytes ?? 0}::int, ${JSON.stringify(task.labels)}::jsonb, ${task.maxRetries}::int,
+      ${task.timeoutMs ?? null}::bigint, moment.at, moment.at
+    FROM (SELECT clock_timestamp() AS at) moment`);
+}
+
+export async function findTask(db: Db | Tx, projectId: string, id: string): Promise<TaskRecord | undefined> {
+  const [row] = await db.execute<TaskRow>(sql`
+    SELECT ${recordColumns} FROM tasks t ${withAgentName} WHERE t.project_id = ${projectId} AND t.id = ${id}`);
+  return row && taskOfRow(row);
+}
+
+/** Who holds a task at the moment, without a lock; undefined where there is no such task. */
+export async function findHolder(
+  tx: Tx,
+  projectId: string,
+  id: string,
+): Promise<{ agentId: string | undefined } | undefined> {
+  const [row] = await tx.execute<{ agent_id: string | null }>(sql`
+    SELECT CASE WHEN state IN ('leased', 'running') THEN agent_id END AS agent_id FROM tasks
+    WHERE project_id = ${projectId} AND id = ${id}`);
+  return row && { agentId: row.agent_id ?? undefined };
+}
+
+/** A task under its lock, as its rules see it. */
+export async function lockTask(
+  tx: Tx,
+  projectId: string,
+  id: string,
+): Promise<(Task & { kind: string }) | undefined> {
+  const [row] = await tx.execute<{
+    kind: string;
+    state: TaskState;
+    agent_id: string | null;
+    max_retries: number;
+    retries: number;
+    losses: number;
+    lease_epoch: bigint;
+  }>(sql`
+    SELECT kind, state, agent_id, max_retries, retries, losses, lease_epoch FROM tasks
+    WHERE project_id = ${projectId} AND id = ${id} FOR UPDATE`);
+  if (row === undefined) return undefined;
+  const { kind, state, agent_id: agentId, retries, losses } = row;
+  const basics = { kind, maxRetries: row.max_retries, retries, losses, leaseEpoch: row.lease_epoch };
+  if (state !== "leased" && state !== "running") return { ...basics, state };
+  if (agentId === null) throw new Error("a lent task without an agent passed the table's check");
+  return { ...basics, state, agentId };
+}
+
+/** Ends a locked task that nobody holds. */
+export async function writeCancelled(tx: Tx, projectId: string, id: string, reason: string): Promise<void> {
+  await tx.execute(sql`
+    UPDATE tasks SET state = 'cancelled', finished_at = clock_timestamp(), error_message = ${reason}, error_context = NULL,
+      error_bytes = octet_length(${reason}::text)
+    WHERE project_id = ${projectId} AND id = ${id}`);
+}
+
+/** About how large a task's message is, in bytes; 0 where there is no such task. */
+export async function findTaskBytes(db: Db | Tx, projectId: string, id: string): Promise<number> {
+  const [row] = await db.execute<{ bytes: number }>(sql`
+    SELECT ${taskBytes} AS bytes FROM tasks t WHERE t.project_id = ${projectId} AND t.id = ${id}`);
+  return row?.bytes ?? 0;
+}
+
+/** Progress of the tasks that agents hold under the loans given, by agent id. */
+export async function readCurrentTasks(
+  db: Db | Tx,
+  projectId: string,
+  loans: { agentId: string; taskId: string; leaseEpoch: bigint }[],
+): Promise<Map<string, { taskId: string; leaseEpoch: bigint; progress: number; detail: string }>> {
+  const input = loans.map(({ agentId, taskId, leaseEpoch }) => ({
+    agent_id: agentId,
+    id: taskId,
+    epoch: String(leaseEpoch),
+  }));
+  const rows = await db.execute<{
+    agent_id: string;
+    id: string;
+    lease_epoch: bigint;
+    progress: number;
+    detail: string;
+  }>(sql`
+    SELECT t.agent_id, t.id, t.lease_epoch, t.progress, t.detail
+    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(agent_id uuid, id uuid, epoch bigint)
+    JOIN tasks t ON t.project_id = ${projectId} AND t.id = i.id AND t.agent_id = i.agent_id AND t.lease_epoch = i.epoch
+    WHERE t.state IN ('leased', 'running')`);
+  return new Map(
+    [...rows].map(({ agent_id, id, lease_epoch, progress, detail }) => [
+      agent_id,
+      { taskId: id, leaseEpoch: lease_epoch, progress, detail },
+    ]),
+  );
+}
+
+export interface TaskFilter {
+  projectId: string;
+  states: TaskState[];
+  kinds: string[];
+  agentId: string | undefined;
+  labels: Labels;
+}
+
+/** A task of a list with the value that its place goes by. */
+export type ListedTask = TaskRecord & { sortTime: string };
+
+/**
+ * The tasks of a page and one more, in their order, and how many of them fit into `capBytes`: at least one, where there
+ * is one. Those that do not fit come without payload and result.
+ */
+export async function listTasks(
+  db: Db,
+  filter: TaskFilter,
+  oldestFirst: boolean,
+  page: PageRequest,
+  capBytes: number,
+): Promise<{ tasks: ListedTask[]; fitting: number }> {
+  const conditions = conditionsOf(filter);
+  if (page.after !== undefined) {
+    const [time, id] = page.after;
+    const comparison = sql.raw(oldestFirst ? ">" : "<");
+    conditions.push(sql`(t.created_at, t.id) ${comparison} (${time}::timestamptz, ${id}::uuid)`);
+  }
+  const order = sql.raw(oldestFirst ? "t.created_at, t.id" : "t.created_at DESC, t.id DESC");
+  const rows = await db.execute<TaskRow & { sort_time: string; fits: boolean }>(sql`
+    WITH found AS (
+      SELECT t.* FROM tasks t WHERE ${sql.join(conditions, sql` AND `)} ORDER BY ${order} LIMIT ${page.size + 1}
+    ), sized AS (
+      SELECT t.*, row_number() OVER places = 1 OR sum(${taskBytes}) OVER places <= ${capBytes} AS fits
+      FROM found t WINDOW places AS (ORDER BY ${order} ROWS UNBOUNDED PRECEDING)
+    )
+    SELECT ${sql.raw(plainColumns)}, CASE WHEN t.fits THEN t.payload END AS payload,
+      CASE WHEN t.fits THEN t.result END AS result, t.created_at::text AS sort_time, t.fits
+    FROM sized t ${withAgentName} ORDER BY ${order}`);
+  const tasks = [...rows].map((row) => ({ ...taskOfRow(row), sortTime: row.sort_time }));
+  return { tasks, fitting: rows.filter((row) => row.fits).length };
+}
+
+function conditionsOf(filter: TaskFilter): SQL[] {
+  const conditions = [sql`t.project_id = ${filter.projectId}`];
+  // Written out, since the partial indexes are found by constants alone; they are ours, no caller's.
+  if (filter.states.length > 0) {
+    conditions.push(sql.raw(`t.state IN (${filter.states.map((state) => `'${state}'`).join(", ")})`));
+  }
+  if (filter.kinds.length > 0) conditions.push(sql`t.kind = ANY (${sql.param(filter.kinds)}::text[])`);
+  if (filter.agentId !== undefined) conditions.push(sql`t.agent_id = ${filter.agentId}`);
+  if (Object.keys(filter.labels).length > 0) {
+    conditions.push(sql`t.labels @> ${JSON.stringify(filter.labels)}::jsonb`);
+  }
+  return conditions;
+}

@@ -1,0 +1,106 @@
+import type { AgentCaller } from "../../src/identity/caller.ts";
+import { LivenessSweeper } from "../../src/liveness/liveness-sweeper.ts";
+import type { CommittedLoss } from "../../src/liveness/mark-silent.ts";
+import type { LivenessThresholds } from "../../src/liveness/thresholds.ts";
+import type { Database } from "../../src/storage/database.ts";
+import type { TaskChange } from "../../src/tasks/task-change.ts";
+import { waitFor } from "../helpers/wait-for.ts";
+import type { TaskFixture } from "../tasks/task-fixture.ts";
+
+/** Stale after a minute and offline after two, and rounds that follow each other fast: time itself decides nothing here. */
+export const thresholds: LivenessThresholds = {
+  intervalMs: 500,
+  staleAfter: 120,
+  offlineAfter: 200,
+  offlineGraceMs: 20_000,
+};
+
+/** A sweeper at work, and what it tells. */
+export interface Sweep {
+  readonly sweeper: LivenessSweeper;
+  readonly losses: CommittedLoss[];
+  readonly taskChanges: TaskChange[];
+  readonly failures: unknown[];
+  /** Rounds that it has ended as the one that sweeps. */
+  rounds(): number;
+  /** Resolves when everything that is there now has been looked at. */
+  settled(): Promise<void>;
+}
+
+/** Starts a sweeper; what it finds at fault is kept, for tests to look at. */
+export async function startSweep(
+  fixture: TaskFixture,
+  database: Database = fixture.database,
+): Promise<Sweep> {
+  let rounds = 0;
+  const [losses, taskChanges, failures]: [CommittedLoss[], TaskChange[], unknown[]] = [[], [], []];
+  const sweeper = new LivenessSweeper(database, {
+    thresholds,
+    giveBack: { backoff: fixture.rules.backoff, report: (_, error) => failures.push(error) },
+    listener: {
+      lost: (loss) => losses.push(loss),
+      tasksChanged(changes) {
+        // The last thing in every round.
+        rounds += 1;
+        taskChanges.push(...changes);
+      },
+      failed: (error) => failures.push(error),
+    },
+  });
+  await sweeper.start();
+  return {
+    sweeper,
+    losses,
+    taskChanges,
+    failures,
+    rounds: () => rounds,
+    async settled() {
+      // The round that is under way; one that sees how long the watch has lasted; and one that looks at agents by that.
+      const enough = rounds + 3;
+      await waitFor(() => rounds >= enough, { what: "a sweep" });
+    },
+  };
+}
+
+/** Makes it true that somebody has watched for so many seconds. */
+export async function watchSince({ database }: TaskFixture, seconds: number): Promise<void> {
+  await database.sql`
+    INSERT INTO liveness_watch (since) VALUES (clock_timestamp() - ${String(seconds)}::float8 * interval '1 second')
+    ON CONFLICT (only_row) DO UPDATE SET since = excluded.since, kept_at = clock_timestamp()`;
+}
+
+/** Makes it true that nobody has kept the watch for so many seconds. */
+export async function breakWatch({ database }: TaskFixture, seconds: number): Promise<void> {
+  await database.sql`
+    UPDATE liveness_watch SET kept_at = clock_timestamp() - ${String(seconds)}::float8 * interval '1 second'`;
+}
+
+/** Makes it true that the agent was last heard so many seconds ago; its liveness stays. */
+export async function silence({ database }: TaskFixture, agent: AgentCaller, seconds: number): Promise<void> {
+  await database.sql`
+    UPDATE agent_states SET last_seen_at = clock_timestamp() - ${String(seconds)}::float8 * interval '1 second'
+    WHERE agent_id = ${agent.agentId}`;
+}
+
+export async function livenessOf({ database }: TaskFixture, agent: AgentCaller): Promise<string> {
+  const [row] = await database.sql<{ liveness: string }>`
+    SELECT liveness FROM agent_states WHERE agent_id = ${agent.agentId}`;
+  return row?.liveness ?? "gone";
+}
+
+/** The audited changes of the agent's liveness, the oldest first: from, to, version, actor and reason. */
+export async function livenessLog(
+  { database }: TaskFixture,
+  agent: AgentCaller,
+): Promise<[string, string, bigint, string, string][]> {
+  const rows = await database.sql<{
+    from: string;
+    to: string;
+    version: bigint;
+    actor: string;
+    reason: string;
+  }>`
+    SELECT from_value AS from, to_value AS to, version, actor, reason FROM audit_entries
+    WHERE subject = ${`agent_${agent.agentId}`} AND field = 'liveness' ORDER BY version`;
+  return rows.map(({ from, to, version, actor, reason }) => [from, to, version, actor, reason]);
+}
