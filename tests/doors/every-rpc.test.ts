@@ -5,7 +5,8 @@ import type {
   MessageInitShape,
   MessageShape,
 } from "@bufbuild/protobuf";
-import { toJson } from "@bufbuild/protobuf";
+import { fromJson, toJson } from "@bufbuild/protobuf";
+import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
@@ -14,6 +15,8 @@ import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
+import { TaskState } from "../../gen/drover/v1/task_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { UNARY_METHODS } from "../helpers/contract.ts";
 import { type CallOptions, type DoorClient, messageOf, refusalOf } from "../helpers/door-client.ts";
@@ -21,6 +24,8 @@ import { DOORS, type DoorName, useDoors } from "../helpers/door-suite.ts";
 import { uniqueName } from "../helpers/fleet.ts";
 
 const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
+const { claimTasks, updateTask, completeTask, failTask } = AgentService.method;
+const { createTask, getTask, listTasks, cancelTask } = TaskService.method;
 const { getAgent, listAgents, listErrorGroups, listErrors, removeAgent, resetAgent } = FleetService.method;
 const { createToken, getToken, listTokens, revokeToken } = TokenService.method;
 const { createProject, listProjects } = ProjectService.method;
@@ -81,7 +86,8 @@ function normalizer(project: string): (text: string) => string {
 async function rowsOf(project: string): Promise<string[]> {
   const rows: string[] = [];
   const tables = ["projects", "tokens", "agents", "agent_states", "agent_sessions", "heartbeat_effects"];
-  for (const table of [...tables, "error_reports", "audit_entries", "enrollments"]) {
+  const ofTasks = ["tasks", "task_attempts", "task_stale_results", "agent_commands"];
+  for (const table of [...tables, ...ofTasks, "error_reports", "audit_entries", "enrollments"]) {
     const key = table === "projects" ? "id" : "project_id";
     const statement = `SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM ${table} t
       WHERE ${key} = (SELECT id FROM projects WHERE name = '${project}')`;
@@ -92,6 +98,53 @@ async function rowsOf(project: string): Promise<string[]> {
     rows.push(...found.map(({ row }) => `${table} ${row}`));
   }
   return rows;
+}
+
+const json = (value: JsonValue) => fromJson(ValueSchema, value);
+
+/** Four tasks: one succeeds, one fails, one is cancelled under its agent and one before it had any. */
+async function tellOfTasks(story: Story, operator: CallOptions, agent: CallOptions): Promise<void> {
+  const payload = json({ n: [1, 2.5, null, true], deep: { x: "é" } });
+  const wish = { kind: "hash", payload, labels: { team: "a" }, timeout: { seconds: 60n }, requestId: "t-1" };
+  const ids: string[] = [];
+  for (const priority of [9, 8, 7, 0]) {
+    const { task } = await story.tell(
+      createTask,
+      { ...wish, priority, requestId: `t-${priority}` },
+      operator,
+    );
+    ids.push(task?.id ?? "");
+  }
+  const [done = "", failed = "", cancelled = "", waiting = ""] = ids;
+  const { tasks } = await story.tell(claimTasks, { kinds: ["hash"], max: 3, wait: { seconds: 5n } }, agent);
+  expect(tasks.map(({ id }) => id)).toEqual([done, failed, cancelled]);
+  const lease = { leaseEpoch: 1n };
+  await story.tell(updateTask, { ...lease, task: done, progress: 0.5, detail: "half" }, agent);
+  const { task } = await story.tell(
+    completeTask,
+    { ...lease, task: done, result: json([1, { a: null }]) },
+    agent,
+  );
+  expect(task?.progress).toBe(1);
+  await story.tell(completeTask, { ...lease, task: done }, agent);
+  const error = { message: "password=hunter2 was refused", context: { apiKey: "k", tries: 2 } };
+  await story.tell(failTask, { ...lease, task: failed, error, retryable: false }, agent);
+  await story.tell(cancelTask, { task: cancelled, reason: "too late", requestId: "t-c" }, operator);
+  await story.tell(cancelTask, { task: waiting }, operator);
+  const late = { ...lease, task: cancelled, result: json("late") };
+  expect(await story.tellRefusal(completeTask, late, agent)).toBe(Code.FailedPrecondition);
+  expect(await story.tellRefusal(updateTask, { ...lease, task: waiting }, agent)).toBe(Code.NotFound);
+  const shown = await story.tell(getTask, { task: cancelled }, operator);
+  expect(shown.task?.staleResults).toHaveLength(1);
+  const filter = { state: [TaskState.FAILED, TaskState.CANCELLED], kind: ["hash"], labels: ["team=a"] };
+  expect((await story.tell(listTasks, { ...filter, orderBy: "created_at" }, operator)).tasks).toHaveLength(3);
+  await story.tell(listTasks, { agent: "gpu-1", pageSize: 2 }, operator);
+  const held = [{ taskId: done, leaseEpoch: 1n }];
+  const beat = await story.tell(heartbeat, { status: AgentStatus.ONLINE, heldLeases: held }, agent);
+  expect(beat.commands.map(({ taskId }) => taskId)).toEqual([cancelled]);
+  expect(beat.leases.map(({ renewed }) => renewed)).toEqual([false]);
+  const taken = { status: AgentStatus.BENCHMARKED, acknowledgedCommands: [1n] };
+  expect((await story.tell(heartbeat, taken, agent)).commands).toEqual([]);
 }
 
 async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: string[]; called: Set<string> }> {
@@ -189,6 +242,7 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   await story.tell(listAgents, { pageSize: 1, orderBy: "created_at" }, operator);
   await story.tell(resetAgent, { agent: "gpu-1", requestId: "r-3" }, operator);
   await story.tell(heartbeat, { status: AgentStatus.BENCHMARKED, session: session(3n) }, agent);
+  await tellOfTasks(story, operator, agent);
   const { secret } = await story.tell(rotateToken, { requestId: "r-4" }, agent);
   await story.tell(heartbeat, { status: AgentStatus.ONLINE, session: session(4n) }, { token: secret });
   expect(await story.tellRefusal(heartbeat, { status: AgentStatus.ONLINE }, agent)).toBe(

@@ -1,4 +1,6 @@
 import type { DescMessage, DescMethodUnary, JsonObject, MessageInitShape } from "@bufbuild/protobuf";
+import { fromJson } from "@bufbuild/protobuf";
+import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import { beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
@@ -7,6 +9,7 @@ import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { messageOf, refusalOf } from "../helpers/door-client.ts";
 import { DOORS, useDoors } from "../helpers/door-suite.ts";
@@ -51,7 +54,8 @@ const KIB = 1024;
 const online = AgentStatus.ONLINE;
 const error = { severity: Severity.WARNING, message: "hot" };
 const report = { severity: Severity.MINOR, message: "hot" };
-const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
+const { claimTasks, enroll, heartbeat, reportError, rotateToken } = AgentService.method;
+const { createTask, listTasks } = TaskService.method;
 const { createToken, listTokens } = TokenService.method;
 const { listAgents, listErrors, listErrorGroups } = FleetService.method;
 const { listAuditEntries } = EventService.method;
@@ -193,6 +197,36 @@ const ofAgents: Limit[] = [
   }),
 ];
 
+ofAgents.push(
+  limit({
+    what: "leases that it holds",
+    as: "agent",
+    method: heartbeat,
+    request: (size) => ({
+      status: online,
+      heldLeases: list(size).map((taskId) => ({ taskId, leaseEpoch: 1n })),
+    }),
+    cap: 1000,
+    field: "held_leases",
+  }),
+  limit({
+    what: "tasks of a claim",
+    as: "agent",
+    method: claimTasks,
+    request: (max) => ({ kinds: ["nobody-makes-these"], max }),
+    cap: 100,
+    field: "max",
+  }),
+  limit({
+    what: "kinds of a claim",
+    as: "agent",
+    method: claimTasks,
+    request: (size) => ({ kinds: list(size) }),
+    cap: 64,
+    field: "kinds",
+  }),
+);
+
 const ofEnrollments: Limit[] = [
   limit({
     what: "characters of a name",
@@ -237,16 +271,75 @@ const ofEnrollments: Limit[] = [
 ];
 
 const ofOperators: Limit[] = [
-  ...[listAgents, listErrors, listErrorGroups, listAuditEntries, listTokens, listProjects].map((method) =>
+  limit({
+    what: "bytes of a payload",
+    as: "operator",
+    method: createTask,
+    request: (size) => ({ kind: "limits", payload: fromJson(ValueSchema, json(size)) }),
+    cap: 256 * KIB,
+    field: "payload",
+  }),
+  ...[nested, nestedLists].map((shape) =>
     limit({
-      what: "rows of a page",
+      what: `levels of a payload, as ${shape.name}`,
       as: "operator",
-      // Each of these takes a page_size, and nothing else here.
-      method: method as typeof listAgents,
-      request: (pageSize) => ({ pageSize }),
-      cap: 1000,
-      field: "page_size",
+      method: createTask,
+      request: (size) => ({ kind: "limits", payload: fromJson(ValueSchema, shape(size)) }),
+      cap: 32,
+      field: "payload",
     }),
+  ),
+  limit({
+    what: "characters of a kind",
+    as: "operator",
+    method: createTask,
+    request: (size) => ({ kind: text(size) }),
+    cap: 128,
+    field: "kind",
+  }),
+  limit({
+    what: "priority",
+    as: "operator",
+    method: createTask,
+    request: (priority) => ({ kind: "limits", priority }),
+    cap: 9,
+    field: "priority",
+  }),
+  limit({
+    what: "retries",
+    as: "operator",
+    method: createTask,
+    request: (maxRetries) => ({ kind: "limits", maxRetries }),
+    cap: 1000,
+    field: "max_retries",
+  }),
+  limit({
+    what: "seconds of a timeout",
+    as: "operator",
+    method: createTask,
+    request: (size) => ({ kind: "limits", timeout: { seconds: BigInt(size) } }),
+    cap: 2_592_000,
+    field: "timeout",
+  }),
+  limit({
+    what: "labels",
+    as: "operator",
+    method: createTask,
+    request: (size) => ({ kind: "limits", labels: pairs(size) }),
+    cap: 64,
+    field: "labels",
+  }),
+  ...[listAgents, listErrors, listErrorGroups, listAuditEntries, listTokens, listProjects, listTasks].map(
+    (method) =>
+      limit({
+        what: "rows of a page",
+        as: "operator",
+        // Each of these takes a page_size, and nothing else here.
+        method: method as typeof listAgents,
+        request: (pageSize) => ({ pageSize }),
+        cap: 1000,
+        field: "page_size",
+      }),
   ),
   limit({
     what: "labels",

@@ -1,11 +1,13 @@
 import type { DescMethodUnary, JsonValue, MessageInitShape } from "@bufbuild/protobuf";
-import { toJson } from "@bufbuild/protobuf";
+import { fromJson, toJson } from "@bufbuild/protobuf";
+import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { UNARY_METHODS } from "../helpers/contract.ts";
 import { messageOf, refusalOf } from "../helpers/door-client.ts";
@@ -14,6 +16,7 @@ import { newAgent, newToken, uniqueName } from "../helpers/fleet.ts";
 
 const { heartbeat, reportError, rotateToken } = AgentService.method;
 const { listAgents, removeAgent, resetAgent } = FleetService.method;
+const { createTask } = TaskService.method;
 const { createToken } = TokenService.method;
 
 const doors = useDoors();
@@ -79,6 +82,31 @@ const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
       other: { agent: "another" },
       effects: () =>
         count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'agent.removed'`,
+    };
+  },
+  CreateTask: async () => {
+    const kind = uniqueName("kind");
+    return {
+      token: doors.server.operatorToken,
+      request: {
+        kind,
+        payload: fromJson(ValueSchema, { b: 1, a: [1, null] }),
+        labels: { z: "1", "10": "x", "9": "y" },
+      },
+      other: { kind, priority: 9 },
+      effects: () => count`SELECT count(*) AS n FROM tasks WHERE kind = ${kind}`,
+    };
+  },
+  CancelTask: async () => {
+    const token = doors.server.operatorToken;
+    const created = messageOf(await doors.anyDoor.call(createTask, { kind: "to-cancel" }, { token }));
+    const id = created.task?.id ?? "";
+    return {
+      token,
+      request: { task: id, reason: "not needed" },
+      other: { task: id },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'task.cancelled'`,
     };
   },
   CreateToken: async () => {

@@ -14,6 +14,7 @@ import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { messageOfBytes } from "./message-of-bytes.ts";
@@ -38,7 +39,15 @@ export type PageAnswer =
       headers: [string, string][];
     };
 
-const services = [AgentService, EventService, FleetService, ProjectService, TokenService, Health];
+const services = [
+  AgentService,
+  EventService,
+  FleetService,
+  ProjectService,
+  TaskService,
+  TokenService,
+  Health,
+];
 
 async function callFromPage(call: PageCall): Promise<PageAnswer> {
   const method = services

@@ -23,17 +23,28 @@ function isService(exported: unknown): exported is DescService {
   );
 }
 
+const noTask = "task_01900000-0000-7000-8000-000000000000";
+
 const requests: Readonly<Record<string, (unique: string) => object>> = {
   Enroll: (unique) => ({ name: unique }),
   Heartbeat: () => ({ status: 2 }),
   ReportError: (unique) => ({ severity: 3, message: `nothing much, ${unique}` }),
   RotateToken: () => ({}),
+  ClaimTasks: () => ({ kinds: ["nobody-makes-these"] }),
+  UpdateTask: () => ({ task: noTask, leaseEpoch: 1n }),
+  CompleteTask: () => ({ task: noTask, leaseEpoch: 1n }),
+  FailTask: () => ({ task: noTask, leaseEpoch: 1n, error: { message: "no luck" } }),
+  Leave: () => ({}),
   ListAgents: () => ({}),
   GetAgent: (unique) => ({ agent: unique }),
   ResetAgent: (unique) => ({ agent: unique }),
   RemoveAgent: (unique) => ({ agent: unique }),
   ListErrors: () => ({}),
   ListErrorGroups: () => ({}),
+  CreateTask: () => ({ kind: "sample" }),
+  GetTask: () => ({ task: noTask }),
+  ListTasks: () => ({}),
+  CancelTask: () => ({ task: noTask }),
   ListAuditEntries: () => ({}),
   CreateToken: () => ({ role: 5 }),
   ListTokens: () => ({}),
