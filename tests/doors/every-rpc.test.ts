@@ -24,7 +24,7 @@ import { DOORS, type DoorName, useDoors } from "../helpers/door-suite.ts";
 import { uniqueName } from "../helpers/fleet.ts";
 
 const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
-const { claimTasks, updateTask, completeTask, failTask } = AgentService.method;
+const { claimTasks, updateTask, completeTask, failTask, leave } = AgentService.method;
 const { createTask, getTask, listTasks, cancelTask } = TaskService.method;
 const { getAgent, listAgents, listErrorGroups, listErrors, removeAgent, resetAgent } = FleetService.method;
 const { createToken, getToken, listTokens, revokeToken } = TokenService.method;
@@ -248,6 +248,11 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   expect(await story.tellRefusal(heartbeat, { status: AgentStatus.ONLINE }, agent)).toBe(
     Code.Unauthenticated,
   );
+  await story.tell(createTask, { kind: "left" }, operator);
+  await story.tell(claimTasks, { kinds: ["left"] }, { token: secret });
+  await story.tell(leave, { requestId: "r-l" }, { token: secret });
+  const left = await story.tell(listTasks, { kind: ["left"] }, operator);
+  expect(left.tasks.map(({ state, losses }) => [state, losses])).toEqual([[TaskState.PENDING, 0]]);
   await story.tell(revokeToken, { token: viewer.token?.id ?? "", requestId: "r-5" }, operator);
   await story.tell(getToken, { token: viewer.token?.id ?? "" }, operator);
   await story.tell(removeAgent, { agent: "gpu-1", requestId: "r-6" }, operator);

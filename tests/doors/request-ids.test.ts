@@ -62,6 +62,17 @@ const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
         (await count`SELECT count(*) AS n FROM tokens WHERE agent_id = ${uuidOf(id)}::uuid`) - 1,
     };
   },
+  Leave: async () => {
+    const { token, id } = await newAgent(doors);
+    messageOf(await doors.anyDoor.call(heartbeat, { status: AgentStatus.ONLINE }, { token }));
+    return {
+      token,
+      request: {},
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries
+          WHERE subject = ${id} AND field = 'liveness' AND to_value = 'offline'`,
+    };
+  },
   ResetAgent: async () => {
     const { name, id, token } = await newAgent(doors);
     messageOf(await doors.anyDoor.call(heartbeat, fatal, { token }));
