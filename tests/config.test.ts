@@ -15,6 +15,9 @@ describe("settings", () => {
   test("have the defaults that their table states", () => {
     expect(readConfig({}, {})).toMatchObject({
       heartbeatIntervalMs: 15_000,
+      staleAfter: 2,
+      offlineAfter: 3,
+      offlineGraceMs: 10_000,
       leaseMs: 60_000,
       retryBackoffMs: 1_000,
       retryBackoffMaxMs: 300_000,
@@ -36,6 +39,22 @@ describe("settings", () => {
 
   test("the longest wait for a retry is no shorter than the first", () => {
     expect(problemsOf({ DROVER_RETRY_BACKOFF: "10m" })).toMatch(/DROVER_RETRY_BACKOFF_MAX .* 5m < 10m/);
+  });
+
+  test("thresholds that cannot work together stop the start, with the inequality that fails", () => {
+    const settings = { DROVER_STALE_AFTER: "4", DROVER_OFFLINE_GRACE: "0s" };
+    expect(problemsOf(settings)).toBe(
+      "DROVER_STALE_AFTER x DROVER_HEARTBEAT_INTERVAL must be less than DROVER_OFFLINE_AFTER x " +
+        "DROVER_HEARTBEAT_INTERVAL + DROVER_OFFLINE_GRACE, and 1m >= 45s: an agent would be offline before it is stale.",
+    );
+    expect(problemsOf({ ...settings, DROVER_OFFLINE_AFTER: "4.5" })).toBe("");
+    expect(problemsOf({ DROVER_STALE_AFTER: "0.5" })).toMatch(/15s >= 7s500ms/);
+  });
+
+  test.each(["0", "-1", "two", "1e3", "1001", "2s"])("%s is no number of intervals", (text) => {
+    expect(problemsOf({ DROVER_OFFLINE_AFTER: text })).toMatch(
+      /DROVER_OFFLINE_AFTER \(--offline-after\) must be a number of intervals/,
+    );
   });
 
   test("a bad one is named, every one at once", () => {
