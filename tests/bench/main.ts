@@ -5,8 +5,9 @@ import { fileURLToPath } from "node:url";
 import type { Benchmark, Measurement } from "./bench.ts";
 import { startBenchmark } from "./start.ts";
 import { type Summary, summarise } from "./statistics.ts";
+import { transcodingBenchmark } from "./transcoding.ts";
 
-const benchmarks: Benchmark[] = [startBenchmark];
+const benchmarks: Benchmark[] = [startBenchmark, transcodingBenchmark];
 const folder = fileURLToPath(new URL("../../bench", import.meta.url));
 const resultsFile = `${folder}/results.json`;
 
