@@ -90,7 +90,7 @@ class RpcCall {
   }
 
   async #invokeUnary(spec: UnarySpec): Promise<Message> {
-    const input = await this.#readMessage();
+    const input = this.#bindBody(await readBody(this.#req, this.#settings.limits.bodyBytes));
     const { interceptors } = this.#settings;
     if (interceptors.length === 0) return create(spec.method.output, await spec.impl(input, this.#context));
     // Connect calls these private to its packages. Its version is pinned exactly, and running implementations by
@@ -121,14 +121,17 @@ class RpcCall {
     if (!answer.done) await this.#sendMessage(answer.value);
   }
 
-  async #sendMessage(message: Message): Promise<void> {
+  #sendMessage(message: Message): void | Promise<void> {
     const { responseHeader, responseTrailer } = this.#context;
     const payload = encodeMessage(this.#route, this.#settings.registry, message);
-    await sendPayload(this.#req, this.#res, 200, responseHeaders(responseHeader, responseTrailer), payload);
+    return sendPayload(this.#req, this.#res, 200, responseHeaders(responseHeader, responseTrailer), payload);
   }
 
   async #readMessage(): Promise<Message> {
-    const body = await readBody(this.#req, this.#settings.limits.bodyBytes);
+    return this.#bindBody(await readBody(this.#req, this.#settings.limits.bodyBytes));
+  }
+
+  #bindBody(body: Uint8Array): Message {
     const expectsJson = this.#route.body.kind !== "none" && !takesHttpBody(this.#route);
     if (body.length > 0 && expectsJson) requireJson(this.#req, false);
     return this.#bind(body);

@@ -5,6 +5,7 @@ import {
   create,
   type DescField,
   type JsonValue,
+  type JsonWriteOptions,
   type Message,
   type Registry,
   toJson,
@@ -63,7 +64,7 @@ export function givesHttpBody({ output, responseBody }: Route): boolean {
 
 /** The JSON of a route's response: of the whole message, or of the field that response_body names. */
 export function messageJson(route: Route, registry: Registry, message: Message): JsonValue {
-  const json = toJson(route.output, message, { registry, alwaysEmitImplicit: true });
+  const json = toJson(route.output, message, writeOptions(registry));
   if (route.responseBody.kind !== "field") return json;
   const { field } = route.responseBody;
   const value =
@@ -74,8 +75,20 @@ export function messageJson(route: Route, registry: Registry, message: Message):
 /** What stands for a field that is not set: a message without anything in it, otherwise null. */
 function unsetJson(field: DescField, registry: Registry): JsonValue {
   if (field.fieldKind !== "message" || hasOwnJsonForm(field.message)) return null;
-  return toJson(field.message, create(field.message), { registry, alwaysEmitImplicit: true });
+  return toJson(field.message, create(field.message), writeOptions(registry));
 }
+
+/** Made once a registry, since every answer needs them. */
+function writeOptions(registry: Registry): Partial<JsonWriteOptions> {
+  let options = allWriteOptions.get(registry);
+  if (options === undefined) {
+    options = { registry, alwaysEmitImplicit: true };
+    allWriteOptions.set(registry, options);
+  }
+  return options;
+}
+
+const allWriteOptions = new WeakMap<Registry, Partial<JsonWriteOptions>>();
 
 function fieldValue(message: Message, field: DescField): unknown {
   // Messages are plain objects whose properties the descriptor names; TypeScript cannot know them here.
