@@ -18,13 +18,11 @@ export interface CallContext extends HandlerContext {
   abort(reason?: unknown): void;
 }
 
-/** What a server adds to one call: values for interceptors and handlers, and what ends the call from outside. */
-export interface CallOptions {
-  contextValues?: ContextValues;
-  /** Aborted, with an error as its reason, when calls have to end because the server stops. */
-  callsEnd?: AbortSignal;
-  /** The same for streams, which have no end of their own to wait for. */
-  streamsEnd?: AbortSignal;
+/** What ends calls from outside, because the server stops: signals whose reasons are errors for the callers. */
+export interface CallEnds {
+  calls?: AbortSignal;
+  /** Streams have no end of their own to wait for, and may have to end sooner. */
+  streams?: AbortSignal;
 }
 
 // Made once: an error takes its stack when it is made, which costs more than all else in a call's end.
@@ -39,12 +37,13 @@ export function openCall(
   req: IncomingMessage,
   res: ServerResponse,
   maxTimeoutMs: number,
-  options: CallOptions,
+  contextValues: ContextValues | undefined,
+  ends: CallEnds,
 ): CallContext {
   const timeoutMs = readTimeoutMs(req.headers, maxTimeoutMs);
   const controller = new AbortController();
   const release = linkDeadline(controller, timeoutMs);
-  const end = route.spec.kind === "unary" ? options.callsEnd : options.streamsEnd;
+  const end = route.spec.kind === "unary" ? ends.calls : ends.streams;
   const onEnd = (): void => controller.abort(end?.reason);
   if (end?.aborted) onEnd();
   else end?.addEventListener("abort", onEnd, { once: true });
@@ -62,7 +61,7 @@ export function openCall(
     requestHeader: requestMetadata(req),
     responseHeader: new Headers(),
     responseTrailer: new Headers(),
-    values: options.contextValues ?? createContextValues(),
+    values: contextValues ?? createContextValues(),
     signal: controller.signal,
     hasEnd: timeoutMs !== undefined || end !== undefined,
     timeoutMs: () => (timeoutMs === undefined ? undefined : startedMs + timeoutMs - performance.now()),

@@ -1,16 +1,22 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { create, type FileRegistry, type Message } from "@bufbuild/protobuf";
-import type { Interceptor, MethodImplSpec } from "@connectrpc/connect";
+import type { ContextValues, Interceptor, MethodImplSpec } from "@connectrpc/connect";
 import {
   createAsyncIterable,
   invokeUnaryImplementation,
   transformInvokeImplementation,
 } from "@connectrpc/connect/protocol";
 import { bindRequest, type HttpInput, takesHttpBody } from "./bind-request.ts";
-import { type CallContext, type CallOptions, openCall, untilAborted } from "./call-context.ts";
+import { type CallContext, type CallEnds, openCall, untilAborted } from "./call-context.ts";
 import { isClientStream, type Route } from "./compile-routes.ts";
 import { requireJson } from "./content-type.ts";
-import { encodeMessage, givesHttpBody, messageJson, sendPayload } from "./encode-response.ts";
+import {
+  chooseStreamCoding,
+  encodeMessage,
+  givesHttpBody,
+  messageJson,
+  sendPayload,
+} from "./encode-response.ts";
 import { type ErrorResponse, encodeError, isUnexpected } from "./error-response.ts";
 import { responseHeaders } from "./metadata.ts";
 import { readLines } from "./ndjson-request.ts";
@@ -23,6 +29,7 @@ import { type StreamOptions, sendStream } from "./stream-response.ts";
 export interface CallSettings {
   registry: FileRegistry;
   interceptors: Interceptor[];
+  contextValues(req: IncomingMessage): ContextValues | undefined;
   eventId(message: Message): string | undefined;
   limits: TranscoderLimits;
   reportFault(fault: unknown, rpc: string): void;
@@ -47,9 +54,9 @@ export async function callRpc(
   req: IncomingMessage,
   res: ServerResponse,
   settings: CallSettings,
-  options: CallOptions,
+  ends: CallEnds,
 ): Promise<void> {
-  const context = openCall(route, req, res, settings.limits.timeoutMs, options);
+  const context = openCall(route, req, res, settings.limits.timeoutMs, settings.contextValues(req), ends);
   const call = new RpcCall(route, bindings, req, res, context, settings);
   try {
     await (route.spec.kind === "unary" ? call.runUnary(route.spec) : call.runStream(route.spec));
@@ -160,6 +167,7 @@ class RpcCall {
       heartbeatMs: limits.heartbeatMs,
       openAfterMs: limits.streamOpenMs,
       isHead: this.#req.method === "HEAD",
+      coding: chooseStreamCoding(this.#req),
     };
     if (!givesHttpBody(this.#route)) {
       const encoding = chooseStreamEncoding(this.#req.headers.accept);

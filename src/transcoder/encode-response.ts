@@ -109,7 +109,7 @@ export function sendPayload(
   headers["content-type"] = contentType;
   const length = Buffer.byteLength(body);
   if (length >= MIN_COMPRESSED_BYTES) {
-    varyBy(headers, "accept-encoding");
+    varyBy(res, headers, "accept-encoding");
     const coding = chooseCoding(req);
     if (coding !== undefined) {
       headers["content-encoding"] = coding;
@@ -119,9 +119,11 @@ export function sendPayload(
   send(res, status, headers, body, length);
 }
 
-/** Tells caches that the answer depends on a header of the request. */
-export function varyBy(headers: Record<string, string | string[]>, name: string): void {
-  headers.vary = headers.vary === undefined ? name : `${String(headers.vary)}, ${name}`;
+/** Tells caches that the answer depends on a header of the request, besides what was said of it before. */
+export function varyBy(res: ServerResponse, headers: Record<string, string | string[]>, name: string): void {
+  // What the server around has said stays: CORS varies by origin.
+  const others = [res.getHeader("vary"), headers.vary].filter((value) => value !== undefined).map(String);
+  headers.vary = [...others, name].join(", ");
 }
 
 function send(
@@ -138,8 +140,13 @@ function send(
   res.end(body);
 }
 
-/** How the caller wants an answer compressed; undefined for not at all. */
-export function chooseCoding(req: IncomingMessage): "br" | "gzip" | undefined {
+function chooseCoding(req: IncomingMessage): "br" | "gzip" | undefined {
   const header = req.headers["accept-encoding"];
   return header === undefined ? undefined : chooseAlternative(String(header), ["br", "gzip"], ["*"]);
+}
+
+/** How the caller wants a stream compressed. Where it has no preference gzip, which holds less memory while open. */
+export function chooseStreamCoding(req: IncomingMessage): "br" | "gzip" | undefined {
+  const header = req.headers["accept-encoding"];
+  return header === undefined ? undefined : chooseAlternative(String(header), ["gzip", "br"], ["*"]);
 }

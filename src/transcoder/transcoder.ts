@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextValues, type Interceptor } from "@connectrpc/connect";
 import { file_google_api_httpbody } from "../../gen/google/api/httpbody_pb.js";
-import { type CallOptions, isGone } from "./call-context.ts";
+import { type CallEnds, isGone } from "./call-context.ts";
 import { answerError, type CallSettings, callRpc, type TranscoderLimits } from "./call-rpc.ts";
 import { compileRoutes, type Route, type ServiceEntry } from "./compile-routes.ts";
 import { sendPayload } from "./encode-response.ts";
@@ -11,7 +11,7 @@ import { type EnumNames, JsonDialect } from "./json-dialect.ts";
 import { responseHeaders } from "./metadata.ts";
 import { type PathBinding, RouteTrie } from "./route-trie.ts";
 
-export type { CallOptions } from "./call-context.ts";
+export type { CallEnds } from "./call-context.ts";
 export type { TranscoderLimits } from "./call-rpc.ts";
 export type { BodyMapping, Route, ServiceEntry } from "./compile-routes.ts";
 export type { EnumNames } from "./json-dialect.ts";
@@ -49,7 +49,7 @@ export type RouteMatch =
 /** Serves RPCs as HTTP/JSON by their google.api.http annotations. */
 export interface Transcoder {
   /** Answers a request. Resolves to false, with nothing written, where the answer would be 404; never rejects. */
-  handle(req: IncomingMessage, res: ServerResponse, options?: CallOptions): Promise<boolean>;
+  handle(req: IncomingMessage, res: ServerResponse, ends?: CallEnds): Promise<boolean>;
   /** Finds the RPC of a method and a raw request target. `allow` lists the methods that have a route there. */
   match(method: string, rawTarget: string): RouteMatch;
   /** Every binding, compiled. */
@@ -127,13 +127,13 @@ class RouteTranscoder implements Transcoder {
     }
   }
 
-  handle(req: IncomingMessage, res: ServerResponse, options: CallOptions = {}): Promise<boolean> {
+  handle(req: IncomingMessage, res: ServerResponse, ends: CallEnds = {}): Promise<boolean> {
     const match = this.#trie.find(req.method ?? "", req.url ?? "");
     switch (match.kind) {
       case "none":
         return NOT_HANDLED;
       case "route":
-        return this.#call(match.route, match.bindings, req, res, options);
+        return this.#call(match.route, match.bindings, req, res, ends);
       case "malformed":
         return this.#refuse(req, res, malformedPath());
       case "other-method":
@@ -146,10 +146,10 @@ class RouteTranscoder implements Transcoder {
     bindings: PathBinding[],
     req: IncomingMessage,
     res: ServerResponse,
-    options: CallOptions,
+    ends: CallEnds,
   ): Promise<true> {
     try {
-      await callRpc(route, bindings, req, res, this.#settings, options);
+      await callRpc(route, bindings, req, res, this.#settings, ends);
     } catch (error) {
       await this.#send(req, res, answerError(error, route, this.#settings));
     }

@@ -1,4 +1,10 @@
-import { createServer, type IncomingMessage, type RequestOptions, request } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestOptions,
+  request,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { type DescService, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import type { HandlerContext, Interceptor, ServiceImpl } from "@connectrpc/connect";
@@ -28,6 +34,9 @@ export class ZooServer {
   readonly #transcoder;
   readonly faults: unknown[] = [];
   handled: boolean[] = [];
+  /** Aborted by a test to end what is open, as a server does that stops. */
+  streamsEnd = new AbortController();
+  callsEnd = new AbortController();
 
   constructor(implementation: Handlers, options: Partial<TranscoderOptions> = {}) {
     this.#transcoder = createTranscoder({
@@ -43,8 +52,11 @@ export class ZooServer {
     });
   }
 
-  async #answer(...[req, res]: Parameters<ReturnType<typeof createTranscoder>["handle"]>): Promise<void> {
-    const handled = await this.#transcoder.handle(req, res);
+  async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const handled = await this.#transcoder.handle(req, res, {
+      streams: this.streamsEnd.signal,
+      calls: this.callsEnd.signal,
+    });
     this.handled.push(handled);
     if (!handled) res.writeHead(404, { "x-written-by": "the caller" }).end();
   }
