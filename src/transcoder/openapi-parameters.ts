@@ -36,7 +36,7 @@ function pathParameter(route: Route, index: number, components: SchemaComponents
   const field = pathFields[position]?.field;
   const many =
     template.segments[index] === "**" ? "May hold several segments, with the slashes between them." : "";
-  const required = { in: "path", required: true };
+  const required = { in: "path", required: true, ...(many === "" ? {} : { "x-multi-segment": true }) };
   if (variable === undefined || field === undefined) {
     return { name: `segment${index}`, ...required, ...described(many), schema: { type: "string" } };
   }

@@ -6,8 +6,8 @@ import {
   type JsonValue,
   ScalarType,
 } from "@bufbuild/protobuf";
-import { ERROR_SCHEMAS } from "./openapi-errors.ts";
 import { hasOwnJsonForm, type Leaf, leafOf, wrappedScalar } from "./leaf-values.ts";
+import { ERROR_SCHEMAS } from "./openapi-errors.ts";
 
 /** A protobuf element's comment by its full name ("pkg.Message.field"); undefined without one. */
 export type FindComment = (name: string) => string | undefined;

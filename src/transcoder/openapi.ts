@@ -165,7 +165,7 @@ function isServerStream({ spec }: Route): boolean {
 }
 
 function firstSentence(text: string): string {
-  return (/^.*?[.!?](?=\s|$)/s.exec(text)?.[0] ?? text).replace(/[.;:]$/, "");
+  return (/^.*?[.!?](?=\s+\p{Lu}|\s*$)/su.exec(text)?.[0] ?? text).replace(/[.;:]$/, "");
 }
 
 function sorted(schemas: Record<string, JsonObject>): JsonObject {

@@ -8,7 +8,9 @@ import {
 import type { AddressInfo } from "node:net";
 import { type DescService, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import type { HandlerContext, Interceptor, ServiceImpl } from "@connectrpc/connect";
+import { describeRoutes } from "../../src/transcoder/openapi.ts";
 import { createTranscoder, type TranscoderOptions } from "../../src/transcoder/transcoder.ts";
+import { OpenApiCheck } from "../helpers/openapi-check.ts";
 import { zoo, zooService } from "./protos.ts";
 
 /** A message of a descriptor that was compiled at run time: its fields are known to the descriptor only. */
@@ -32,6 +34,7 @@ export interface Reply {
 export class ZooServer {
   readonly #server = createServer((req, res) => void this.#answer(req, res));
   readonly #transcoder;
+  readonly #check: OpenApiCheck;
   readonly faults: unknown[] = [];
   handled: boolean[] = [];
   /** Aborted by a test to end what is open, as a server does that stops. */
@@ -50,6 +53,7 @@ export class ZooServer {
       reportFault: (fault) => this.faults.push(fault),
       ...options,
     });
+    this.#check = new OpenApiCheck(describeRoutes(this.#transcoder.routes, { title: "Zoo", version: "v1" }));
   }
 
   async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
@@ -75,7 +79,7 @@ export class ZooServer {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  /** Sends a request; a body that is no string or bytes goes as JSON with its content type. */
+  /** Sends a request, and checks the answer against the OpenAPI description; a body that is no string or bytes goes as JSON with its content type. */
   send(
     method: string,
     path: string,
@@ -95,10 +99,28 @@ export class ZooServer {
         agent: false,
         headers: { ...type, ...length, ...headers },
       };
-      const sent = request(options, (res) => collect(res).then(resolve, reject));
+      const sent = request(options, (res) => {
+        collect(res)
+          .then((reply) => this.#checked(method, path, reply))
+          .then(resolve, reject);
+      });
       sent.on("error", reject);
       sent.end(content);
     });
+  }
+
+  #checked(method: string, target: string, reply: Reply): Reply {
+    // What the transcoder did not answer, and methods that OpenAPI has no word for, it does not describe.
+    const isDescribed = reply.headers["x-written-by"] === undefined && !CUSTOM.test(`${method} ${target}`);
+    const isPlain = reply.headers["content-encoding"] === undefined;
+    if (isDescribed && isPlain) {
+      const contentType = reply.headers["content-type"];
+      this.#check.expectDescribed(
+        { method, target },
+        { status: reply.status, contentType, text: reply.body.toString() },
+      );
+    }
+    return reply;
   }
 
   /** Opens a request and gives the response as soon as its headers are there. */
@@ -108,6 +130,8 @@ export class ZooServer {
     });
   }
 }
+
+const CUSTOM = /^LINK |^\w+ \/v1\/any\//;
 
 async function collect(res: IncomingMessage): Promise<Reply> {
   const chunks: Buffer[] = [];
