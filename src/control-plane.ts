@@ -10,6 +10,7 @@ import { findAgentId } from "./agents/agent-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
 import { type Config, SettingError, thresholdsOf } from "./config.ts";
+import { createApiDocs } from "./doors/api-docs.ts";
 import { type BoundAddress, type Door, type ServedService, serve } from "./doors/door.ts";
 import { createGrpcDoor } from "./doors/grpc-door.ts";
 import { createHealthService, HealthState } from "./doors/health.ts";
@@ -32,6 +33,7 @@ import { findProjectByName } from "./projects/project-store.ts";
 import { createAccessInterceptor } from "./rpc/access-interceptor.ts";
 import { createErrorInterceptor } from "./rpc/error-interceptor.ts";
 import { GuessLimiter } from "./rpc/guess-limiter.ts";
+import { describeApi } from "./rpc/openapi.ts";
 import { createValidationInterceptor } from "./rpc/validation-interceptor.ts";
 import { formatId } from "./runtime/resource-id.ts";
 import type { Service } from "./runtime/service.ts";
@@ -74,15 +76,14 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const services = [...createServices(database, config, tasks, logger), createHealthService(health)];
   const interceptors = createInterceptors(database, lastUsed, logger);
   const report = (problem: string, error: unknown) => logger.warn({ err: error }, problem);
-  const rest = createRestDoor(
-    createTranscoder({
-      services,
-      interceptors,
-      enumNames: "short",
-      contextValues: restContextValues,
-      reportFault: (fault, rpc) => report(`${rpc} failed`, fault),
-    }),
-  );
+  const transcoder = createTranscoder({
+    services,
+    interceptors,
+    enumNames: "short",
+    contextValues: restContextValues,
+    reportFault: (fault, rpc) => report(`${rpc} failed`, fault),
+  });
+  const docs = createApiDocs(describeApi(transcoder.routes));
   const ready = async () => {
     await database.sql`SELECT 1`;
     return undefined;
@@ -91,7 +92,7 @@ export function createControlPlane(database: Database, config: Config, logger: L
     ...config.httpAddress,
     services,
     interceptors,
-    handlers: [rest, createProbes({ database: ready })],
+    handlers: [createRestDoor(transcoder), docs, createProbes({ database: ready })],
     corsOrigins: config.corsOrigins,
     report,
   });

@@ -1,15 +1,21 @@
 import { type ContextValues, createContextValues } from "@connectrpc/connect";
 import { peerKey } from "./door.ts";
-import { peerAddressOf, type WebHandler, type WebRequest, type WebResponse } from "./web-handler.ts";
+import {
+  peerAddressOf,
+  type WebCallEnds,
+  type WebHandler,
+  type WebRequest,
+  type WebResponse,
+} from "./web-handler.ts";
 
 /** What the REST door needs of a transcoder: an answer to a request, or false with nothing written. */
 export interface RestTranscoder {
-  handle(request: WebRequest, response: WebResponse): Promise<boolean>;
+  handle(request: WebRequest, response: WebResponse, ends: WebCallEnds): Promise<boolean>;
 }
 
 /** The REST door: a transcoder as one of the web port's handlers. */
 export function createRestDoor(transcoder: RestTranscoder): WebHandler {
-  return (request, response) => transcoder.handle(request, response);
+  return (request, response, ends) => transcoder.handle(request, response, ends);
 }
 
 /** What a REST call's handlers find in its context values. */

@@ -15,7 +15,13 @@ import { normalizeHeaders } from "./normalize-headers.ts";
 import { createPort } from "./port.ts";
 import { createRpcRoutes } from "./rpc-routes.ts";
 import { discardUnreadBody } from "./unread-body.ts";
-import { sendRefusal, type WebHandler, type WebRequest, type WebResponse } from "./web-handler.ts";
+import {
+  sendRefusal,
+  type WebCallEnds,
+  type WebHandler,
+  type WebRequest,
+  type WebResponse,
+} from "./web-handler.ts";
 
 export interface WebDoorOptions {
   /** A numeric address or a name; IPv6 without brackets. */
@@ -88,6 +94,7 @@ function requestListener(
 ): RequestListener {
   const { services, interceptors, report } = options;
   const cors = createCors(options.corsOrigins ?? []);
+  const ends: WebCallEnds = { streams: streamsEnd, calls: callsEnd };
   const handlers = [
     createRpcRoutes({ services, interceptors, streamsEnd, callsEnd, report }),
     ...(options.handlers ?? []),
@@ -99,7 +106,7 @@ function requestListener(
     discardUnreadBody(request, response);
     if (cors(request, response)) return;
     normalizeHeaders(request);
-    dispatch(handlers, request, response).catch((error: unknown) => {
+    dispatch(handlers, request, response, ends).catch((error: unknown) => {
       report(`${request.method} request failed`, error);
       if (response.headersSent) response.destroy();
       else sendRefusal(response, 500, "internal error");
@@ -111,8 +118,9 @@ async function dispatch(
   handlers: readonly WebHandler[],
   request: WebRequest,
   response: WebResponse,
+  ends: WebCallEnds,
 ): Promise<void> {
-  for (const handle of handlers) if (await handle(request, response)) return;
+  for (const handle of handlers) if (await handle(request, response, ends)) return;
   sendRefusal(response, 404, "there is nothing at this path");
 }
 

@@ -6,8 +6,14 @@ export type WebRequest = IncomingMessage | Http2ServerRequest;
 /** The response to a {@link WebRequest}. */
 export type WebResponse = ServerResponse | Http2ServerResponse;
 
+/** Signals whose reasons are errors for the callers: when streams have to end because the server stops, and when calls. */
+export interface WebCallEnds {
+  readonly streams: AbortSignal;
+  readonly calls: AbortSignal;
+}
+
 /** Answers a request and resolves to true, or resolves to false with nothing written, for the next one to try. */
-export type WebHandler = (request: WebRequest, response: WebResponse) => Promise<boolean>;
+export type WebHandler = (request: WebRequest, response: WebResponse, ends: WebCallEnds) => Promise<boolean>;
 
 /** The path of a request target as it came over the wire: undecoded, without its query. */
 export function rawPathOf(request: WebRequest): string {

@@ -46,10 +46,11 @@ export function bindRequest(route: Route, registry: Registry, request: HttpInput
   const root = raw ? {} : readBody(route, request.body, maxDepth, violations);
   // A message such as Struct is not an object of its fields, so that neither path nor query have any to set.
   if (isObject(root)) {
-    violations.push(...writePath(route, registry, request.bindings, root));
-    violations.push(
-      ...readQuery(route.input, registry, request.rawQuery, root, (path) => admit(route, path)),
-    );
+    const { bindings, rawQuery } = request;
+    if (bindings.length > 0) violations.push(...writePath(route, registry, bindings, root));
+    if (rawQuery !== "") {
+      violations.push(...readQuery(route.input, registry, rawQuery, root, (path) => admit(route, path)));
+    }
   }
   const message = decode(route, registry, root, violations);
   if (raw && route.body.kind === "field") setField(message, route.body.field, httpBody(request));

@@ -2,17 +2,20 @@ import { Code, ConnectError } from "@connectrpc/connect";
 
 const UNIT_MS: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
+const NAMES = ["grpc-timeout", "connect-timeout-ms", "x-server-timeout"];
+
 /**
  * The time a caller gives its call, in milliseconds: the shortest of Grpc-Timeout, Connect-Timeout-Ms and
  * X-Server-Timeout (seconds), capped at `maxMs`; undefined without any. Throws INVALID_ARGUMENT for a malformed one.
  */
 export function readTimeoutMs(headers: NodeJS.Dict<string | string[]>, maxMs: number): number | undefined {
+  if (NAMES.every((name) => headers[name] === undefined)) return undefined;
   const timeouts = [
     readHeader(headers, "grpc-timeout", grpcTimeoutMs),
     readHeader(headers, "connect-timeout-ms", connectTimeoutMs),
     readHeader(headers, "x-server-timeout", serverTimeoutMs),
   ].filter((timeoutMs) => timeoutMs !== undefined);
-  return timeouts.length === 0 ? undefined : Math.min(maxMs, ...timeouts);
+  return Math.min(maxMs, ...timeouts);
 }
 
 function readHeader(

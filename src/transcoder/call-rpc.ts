@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { FileRegistry, Message } from "@bufbuild/protobuf";
+import { create, type FileRegistry, type Message } from "@bufbuild/protobuf";
 import type { ContextValues, Interceptor, MethodImplSpec } from "@connectrpc/connect";
 import {
   createAsyncIterable,
@@ -7,10 +7,16 @@ import {
   transformInvokeImplementation,
 } from "@connectrpc/connect/protocol";
 import { bindRequest, type HttpInput, takesHttpBody } from "./bind-request.ts";
-import { type CallContext, openCall, untilAborted } from "./call-context.ts";
+import { type CallContext, type CallEnds, openCall, untilAborted } from "./call-context.ts";
 import { isClientStream, type Route } from "./compile-routes.ts";
 import { requireJson } from "./content-type.ts";
-import { encodeMessage, givesHttpBody, messageJson, sendPayload } from "./encode-response.ts";
+import {
+  chooseStreamCoding,
+  encodeMessage,
+  givesHttpBody,
+  messageJson,
+  sendPayload,
+} from "./encode-response.ts";
 import { type ErrorResponse, encodeError, isUnexpected } from "./error-response.ts";
 import { responseHeaders } from "./metadata.ts";
 import { readLines } from "./ndjson-request.ts";
@@ -48,8 +54,9 @@ export async function callRpc(
   req: IncomingMessage,
   res: ServerResponse,
   settings: CallSettings,
+  ends: CallEnds,
 ): Promise<void> {
-  const context = openCall(route, req, res, settings.limits.timeoutMs, settings.contextValues(req));
+  const context = openCall(route, req, res, settings.limits.timeoutMs, settings.contextValues(req), ends);
   const call = new RpcCall(route, bindings, req, res, context, settings);
   try {
     await (route.spec.kind === "unary" ? call.runUnary(route.spec) : call.runStream(route.spec));
@@ -86,19 +93,28 @@ class RpcCall {
   }
 
   async runUnary(spec: UnarySpec): Promise<void> {
+    await this.#sendMessage(await this.#unlessAborted(this.#invokeUnary(spec)));
+  }
+
+  async #invokeUnary(spec: UnarySpec): Promise<Message> {
+    const input = this.#bindBody(await readBody(this.#req, this.#settings.limits.bodyBytes));
     const { interceptors } = this.#settings;
-    const input = await this.#readMessage();
+    if (interceptors.length === 0) return create(spec.method.output, await spec.impl(input, this.#context));
     // Connect calls these private to its packages. Its version is pinned exactly, and running implementations by
     // the same code as its own handlers is what makes interceptors behave the same on every door.
-    const answer = invokeUnaryImplementation(spec, this.#context, input, interceptors);
-    await this.#sendMessage(await untilAborted(answer, this.#context.signal));
+    return invokeUnaryImplementation(spec, this.#context, input, interceptors);
+  }
+
+  /** A call that nothing can cut short but its caller's leaving needs no race: nobody is left to answer. */
+  #unlessAborted<T>(promise: Promise<T>): Promise<T> {
+    return this.#context.hasEnd ? untilAborted(promise, this.#context.signal) : promise;
   }
 
   async runStream(spec: StreamSpec): Promise<void> {
     const { interceptors } = this.#settings;
     const input = isClientStream(spec.method)
       ? this.#readMessages()
-      : createAsyncIterable([await this.#readMessage()]);
+      : createAsyncIterable([await this.#unlessAborted(this.#readMessage())]);
     const answers = transformInvokeImplementation(spec, this.#context, interceptors)(input);
     if (spec.kind === "client_streaming") await this.#sendOnly(answers);
     else await sendStream(this.#res, this.#context, answers, this.#streamOptions());
@@ -112,17 +128,17 @@ class RpcCall {
     if (!answer.done) await this.#sendMessage(answer.value);
   }
 
-  async #sendMessage(message: Message): Promise<void> {
+  #sendMessage(message: Message): void | Promise<void> {
     const { responseHeader, responseTrailer } = this.#context;
     const payload = encodeMessage(this.#route, this.#settings.registry, message);
-    await sendPayload(this.#req, this.#res, 200, responseHeaders(responseHeader, responseTrailer), payload);
+    return sendPayload(this.#req, this.#res, 200, responseHeaders(responseHeader, responseTrailer), payload);
   }
 
   async #readMessage(): Promise<Message> {
-    const body = await untilAborted(
-      readBody(this.#req, this.#settings.limits.bodyBytes),
-      this.#context.signal,
-    );
+    return this.#bindBody(await readBody(this.#req, this.#settings.limits.bodyBytes));
+  }
+
+  #bindBody(body: Uint8Array): Message {
     const expectsJson = this.#route.body.kind !== "none" && !takesHttpBody(this.#route);
     if (body.length > 0 && expectsJson) requireJson(this.#req, false);
     return this.#bind(body);
@@ -151,6 +167,7 @@ class RpcCall {
       heartbeatMs: limits.heartbeatMs,
       openAfterMs: limits.streamOpenMs,
       isHead: this.#req.method === "HEAD",
+      coding: chooseStreamCoding(this.#req),
     };
     if (!givesHttpBody(this.#route)) {
       const encoding = chooseStreamEncoding(this.#req.headers.accept);
@@ -163,7 +180,7 @@ class RpcCall {
     return {
       ...common,
       encoding: RAW_ENCODING,
-      print: (message) => encodeMessage(this.#route, this.#settings.registry, message).bytes,
+      print: (message) => encodeMessage(this.#route, this.#settings.registry, message).body,
       contentType: (first) =>
         first === undefined
           ? RAW_ENCODING.contentType

@@ -8,9 +8,28 @@ export interface JsonTextFindings {
 
 interface Frame {
   /** Names seen so far, of an object; undefined for an array. */
-  names: Set<string> | undefined;
+  names: Names | undefined;
   name: string;
   index: number;
+}
+
+/** A set that is a list while it is small: most objects have few names, and a list costs a third of a Set then. */
+class Names {
+  readonly #few: string[] = [];
+  #many: Set<string> | undefined;
+
+  /** Whether the name is new. */
+  add(name: string): boolean {
+    if (this.#many === undefined) {
+      if (this.#few.includes(name)) return false;
+      this.#few.push(name);
+      if (this.#few.length === 16) this.#many = new Set(this.#few);
+      return true;
+    }
+    const isNew = !this.#many.has(name);
+    this.#many.add(name);
+    return isNew;
+  }
 }
 
 const OPENING_BRACE = 0x7b;
@@ -43,8 +62,10 @@ class JsonTextCheck {
   readonly #root: string;
   readonly #frames: Frame[] = [];
   readonly #violations: Violation[] = [];
+  readonly #hasEscapes: boolean;
 
   constructor(text: string, maxDepth: number, root: string) {
+    this.#hasEscapes = text.includes("\\");
     this.#text = text;
     this.#maxDepth = maxDepth;
     this.#root = root;
@@ -59,7 +80,7 @@ class JsonTextCheck {
         position = this.#readString(position);
       } else if (code === OPENING_BRACE || code === OPENING_BRACKET) {
         if (frames.length === this.#maxDepth) return { tooDeep: true, violations: [] };
-        frames.push({ names: code === OPENING_BRACE ? new Set() : undefined, name: "", index: 0 });
+        frames.push({ names: code === OPENING_BRACE ? new Names() : undefined, name: "", index: 0 });
       } else if (code === CLOSING_BRACE || code === CLOSING_BRACKET) {
         frames.pop();
       } else if (code === COMMA) {
@@ -74,19 +95,26 @@ class JsonTextCheck {
 
   /** Returns the position of the closing quote. */
   #readString(opening: number): number {
-    let closing = opening;
-    do {
-      closing = this.#text.indexOf('"', closing + 1);
-      if (closing < 0) return this.#text.length;
-    } while (isEscaped(this.#text, closing));
-    const raw = this.#text.slice(opening + 1, closing);
-    const escaped = raw.includes("\\");
-    const value = escaped ? unescapeString(raw) : raw;
+    const closing = this.#findClosingQuote(opening);
+    if (closing < 0) return this.#text.length;
     const frame = this.#frames.at(-1);
-    if (frame?.names !== undefined && this.#isFollowedByColon(closing + 1)) this.#noteKey(frame, value);
+    const isKey = frame?.names !== undefined && this.#isFollowedByColon(closing + 1);
+    if (!isKey && !this.#hasEscapes) return closing;
+    const raw = this.#text.slice(opening + 1, closing);
+    const isEscaped = this.#hasEscapes && raw.includes("\\");
+    const value = isEscaped ? unescapeString(raw) : raw;
+    if (isKey) this.#noteKey(frame, value);
     // Without an escape there is neither: the bytes were valid UTF-8, and JSON.parse refuses a raw NUL.
-    const problem = escaped ? findBadText(value) : undefined;
+    const problem = isEscaped ? findBadText(value) : undefined;
     if (problem !== undefined) this.#report(problem);
+    return closing;
+  }
+
+  #findClosingQuote(opening: number): number {
+    let closing = this.#text.indexOf('"', opening + 1);
+    while (this.#hasEscapes && closing >= 0 && isEscapedAt(this.#text, closing)) {
+      closing = this.#text.indexOf('"', closing + 1);
+    }
     return closing;
   }
 
@@ -99,8 +127,7 @@ class JsonTextCheck {
 
   #noteKey(frame: Frame, name: string): void {
     frame.name = name;
-    if (frame.names?.has(name)) this.#report("is given twice");
-    frame.names?.add(name);
+    if (frame.names?.add(name) === false) this.#report("is given twice");
   }
 
   /** Returns the position of the number's last character. */
@@ -131,7 +158,7 @@ function isBeyondDouble(literal: string): boolean {
 }
 
 /** Whether the quote at this position is preceded by an odd number of backslashes. */
-function isEscaped(text: string, quote: number): boolean {
+function isEscapedAt(text: string, quote: number): boolean {
   let count = 0;
   while (text.charCodeAt(quote - 1 - count) === BACKSLASH) count++;
   return count % 2 === 1;

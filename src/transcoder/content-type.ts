@@ -10,7 +10,7 @@ const STREAM_TYPES = new Set(["application/x-ndjson", "application/ndjson", "app
  */
 export function requireJson(req: IncomingMessage, isStream: boolean): void {
   const header = req.headers["content-type"];
-  if (header === undefined || header === "") return;
+  if (header === "application/json" || header === undefined || header === "") return;
   const [type = "", ...parameters] = header.split(";").map((part) => part.trim().toLowerCase());
   const isJson = type === "application/json" || /^[a-z0-9!#$&^_.+-]+\/[a-z0-9!#$&^_.+-]+\+json$/.test(type);
   const charset = parameters.find((parameter) => parameter.startsWith("charset="))?.slice("charset=".length);

@@ -9,6 +9,7 @@ import {
 } from "@bufbuild/protobuf";
 import { findField } from "./field-path.ts";
 import { describeLeaf, hasOwnJsonForm, isAccepted, isStrictlySpelled, leafOf } from "./leaf-values.ts";
+import { isStrictJson } from "./strict-json.ts";
 import { BindingError, itemPath, MAX_VIOLATIONS, memberPath, type Violation } from "./violation.ts";
 
 /** More than any body that passed the check of its depth can need: a Value and its ListValue count apart. */
@@ -20,37 +21,35 @@ const RECURSION_LIMIT = 1000;
  */
 export function decodeJson(desc: DescMessage, json: JsonValue, registry: Registry): Message {
   const options = { registry, recursionLimit: RECURSION_LIMIT };
-  if (new JsonCheck(options, false).run(desc, json).length === 0) {
+  if (isStrictJson(desc, json)) {
     try {
       return fromJson(desc, json, options);
     } catch {
       // protobuf-es names only the first problem, so they are all looked for below.
     }
   }
-  const violations = new JsonCheck(options, true).run(desc, json);
+  const violations = new JsonCheck(options).run(desc, json);
   if (violations.length > 0) throw new BindingError(violations);
   throw new BindingError([{ field: "", description: `is not JSON of ${desc.typeName}` }]);
 }
 
 /**
- * A walk over JSON beside its descriptor. Always finds what protobuf-es is too lenient about; when `thorough`,
- * everything it would refuse too. Its recursion follows messages, whose depth the check of the text has bounded.
+ * A walk over JSON beside its descriptor that finds everything wrong with it, what protobuf-es is too lenient about
+ * too. Its recursion follows messages, whose depth the check of the text has bounded.
  */
 class JsonCheck {
   readonly #options: { registry: Registry; recursionLimit: number };
-  readonly #thorough: boolean;
   readonly #violations: Violation[] = [];
 
-  constructor(options: { registry: Registry; recursionLimit: number }, thorough: boolean) {
+  constructor(options: { registry: Registry; recursionLimit: number }) {
     this.#options = options;
-    this.#thorough = thorough;
   }
 
   run(desc: DescMessage, json: JsonValue): Violation[] {
     if (!hasOwnJsonForm(desc)) this.#checkMessage(desc, json, "");
     else if (!isStrictlySpelled({ kind: "message", message: desc }, json)) {
       this.#report("", describeLeaf({ kind: "message", message: desc }));
-    } else if (this.#thorough) this.#checkRoot(desc, json);
+    } else this.#checkRoot(desc, json);
     return this.#violations;
   }
 
@@ -67,11 +66,11 @@ class JsonCheck {
       this.#report(path, "must be an object");
       return;
     }
-    const seen = this.#thorough ? new SeenFields() : undefined;
+    const seen = new SeenFields();
     for (const key of Object.keys(json)) {
       const field = findField(desc, key);
       const value = json[key];
-      const problem = field === undefined ? "is not a known field" : seen?.note(field, value);
+      const problem = field === undefined ? "is not a known field" : seen.note(field, value);
       if (problem !== undefined) this.#report(memberPath(path, key), problem);
       if (field !== undefined && value !== undefined) this.#checkField(field, value, path, key);
     }
@@ -114,7 +113,7 @@ class JsonCheck {
       this.#checkMessage(leaf.message, json, path());
     } else if (!isStrictlySpelled(leaf, json)) {
       this.#report(path(), describeLeaf(leaf));
-    } else if (this.#thorough && !isAccepted(field, alone, this.#options)) {
+    } else if (!isAccepted(field, alone, this.#options)) {
       this.#report(path(), describeLeaf(leaf));
     }
   }

@@ -5,6 +5,7 @@ import {
   create,
   type DescField,
   type JsonValue,
+  type JsonWriteOptions,
   type Message,
   type Registry,
   toJson,
@@ -17,28 +18,32 @@ import type { Route } from "./compile-routes.ts";
 import { hasOwnJsonForm } from "./leaf-values.ts";
 import { chooseAlternative } from "./quality-list.ts";
 
-/** A whole response body and its content type. */
+/** A whole response body and its content type; JSON stays a string, which Node writes together with the headers. */
 export interface Payload {
   contentType: string;
-  bytes: Buffer;
+  body: Buffer | string;
 }
 
 /** A body smaller than this gains nothing from compression: it fits one packet as it is. */
 const MIN_COMPRESSED_BYTES = 1024;
 
-const compress = { gzip: promisify(gzip), br: promisify(brotliCompress) };
 // Brotli's default quality is meant for files compressed once; this one costs about what gzip costs.
 const BROTLI_OPTIONS = { params: { [constants.BROTLI_PARAM_QUALITY]: 4 } };
+const compressBrotli = promisify(brotliCompress);
+const compress = {
+  gzip: promisify(gzip),
+  br: (body: Buffer | string) => compressBrotli(body, BROTLI_OPTIONS),
+};
 
 /** Turns the message that an RPC answered into what HTTP carries of it, by the route's response_body. */
 export function encodeMessage(route: Route, registry: Registry, message: Message): Payload {
   const raw = findHttpBody(route, message);
   if (raw !== undefined) {
-    return { contentType: raw.contentType || "application/octet-stream", bytes: Buffer.from(raw.data) };
+    return { contentType: raw.contentType || "application/octet-stream", body: Buffer.from(raw.data) };
   }
   return {
     contentType: "application/json",
-    bytes: Buffer.from(JSON.stringify(messageJson(route, registry, message))),
+    body: JSON.stringify(messageJson(route, registry, message)),
   };
 }
 
@@ -59,7 +64,7 @@ export function givesHttpBody({ output, responseBody }: Route): boolean {
 
 /** The JSON of a route's response: of the whole message, or of the field that response_body names. */
 export function messageJson(route: Route, registry: Registry, message: Message): JsonValue {
-  const json = toJson(route.output, message, { registry, alwaysEmitImplicit: true });
+  const json = toJson(route.output, message, writeOptions(registry));
   if (route.responseBody.kind !== "field") return json;
   const { field } = route.responseBody;
   const value =
@@ -70,8 +75,20 @@ export function messageJson(route: Route, registry: Registry, message: Message):
 /** What stands for a field that is not set: a message without anything in it, otherwise null. */
 function unsetJson(field: DescField, registry: Registry): JsonValue {
   if (field.fieldKind !== "message" || hasOwnJsonForm(field.message)) return null;
-  return toJson(field.message, create(field.message), { registry, alwaysEmitImplicit: true });
+  return toJson(field.message, create(field.message), writeOptions(registry));
 }
+
+/** Made once a registry, since every answer needs them. */
+function writeOptions(registry: Registry): Partial<JsonWriteOptions> {
+  let options = allWriteOptions.get(registry);
+  if (options === undefined) {
+    options = { registry, alwaysEmitImplicit: true };
+    allWriteOptions.set(registry, options);
+  }
+  return options;
+}
+
+const allWriteOptions = new WeakMap<Registry, Partial<JsonWriteOptions>>();
 
 function fieldValue(message: Message, field: DescField): unknown {
   // Messages are plain objects whose properties the descriptor names; TypeScript cannot know them here.
@@ -82,31 +99,54 @@ function fieldValue(message: Message, field: DescField): unknown {
 }
 
 /** Writes a whole response, compressed as its caller likes it. HTTP drops the body where the method is HEAD. */
-export async function sendPayload(
+export function sendPayload(
   req: IncomingMessage,
   res: ServerResponse,
   status: number,
   headers: Record<string, string | string[]>,
-  payload: Payload,
-): Promise<void> {
-  const all: Record<string, string | string[]> = { ...headers, "content-type": payload.contentType };
-  let bytes = payload.bytes;
-  if (bytes.length >= MIN_COMPRESSED_BYTES) {
-    // What the server around has said already stays: CORS varies by origin.
-    const varies = [res.getHeader("vary"), all.vary].filter((value) => value !== undefined).map(String);
-    all.vary = [...varies, "accept-encoding"].join(", ");
-    const coding = chooseCoding(String(req.headers["accept-encoding"] ?? ""));
-    if (coding !== "identity") {
-      all["content-encoding"] = coding;
-      bytes = coding === "gzip" ? await compress.gzip(bytes) : await compress.br(bytes, BROTLI_OPTIONS);
+  { contentType, body }: Payload,
+): void | Promise<void> {
+  headers["content-type"] = contentType;
+  const length = Buffer.byteLength(body);
+  if (length >= MIN_COMPRESSED_BYTES) {
+    varyBy(res, headers, "accept-encoding");
+    const coding = chooseCoding(req);
+    if (coding !== undefined) {
+      headers["content-encoding"] = coding;
+      return compress[coding](body).then((bytes) => send(res, status, headers, bytes));
     }
   }
-  // Its caller may have gone while the answer was compressed.
-  if (isGone(res)) return;
-  res.writeHead(status, { ...all, "content-length": bytes.length });
-  res.end(bytes);
+  send(res, status, headers, body, length);
 }
 
-function chooseCoding(acceptEncoding: string): "br" | "gzip" | "identity" {
-  return chooseAlternative(acceptEncoding, ["br", "gzip"], ["*"]) ?? "identity";
+/** Tells caches that the answer depends on a header of the request, besides what was said of it before. */
+export function varyBy(res: ServerResponse, headers: Record<string, string | string[]>, name: string): void {
+  // What the server around has said stays: CORS varies by origin.
+  const others = [res.getHeader("vary"), headers.vary].filter((value) => value !== undefined).map(String);
+  headers.vary = [...others, name].join(", ");
+}
+
+function send(
+  res: ServerResponse,
+  status: number,
+  headers: Record<string, string | string[] | number>,
+  body: Buffer | string,
+  length = body.length,
+): void {
+  // Its caller may have gone meanwhile.
+  if (isGone(res)) return;
+  headers["content-length"] = length;
+  res.writeHead(status, headers);
+  res.end(body);
+}
+
+function chooseCoding(req: IncomingMessage): "br" | "gzip" | undefined {
+  const header = req.headers["accept-encoding"];
+  return header === undefined ? undefined : chooseAlternative(String(header), ["br", "gzip"], ["*"]);
+}
+
+/** How the caller wants a stream compressed. Where it has no preference gzip, which holds less memory while open. */
+export function chooseStreamCoding(req: IncomingMessage): "br" | "gzip" | undefined {
+  const header = req.headers["accept-encoding"];
+  return header === undefined ? undefined : chooseAlternative(String(header), ["gzip", "br"], ["*"]);
 }

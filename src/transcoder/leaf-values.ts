@@ -84,10 +84,18 @@ export function textToJson(leaf: Leaf, text: string): JsonValue | undefined {
   const scalar = leaf.kind === "scalar" ? leaf.scalar : wrappedScalar(leaf.message);
   if (scalar !== undefined) return scalarTextToJson(scalar, text);
   if (leaf.kind === "message" && leaf.message.typeName === "google.protobuf.FieldMask") {
-    // The JSON mapping wants lowerCamelCase; callers write proto names as well.
-    return text.replace(/_+([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+    const paths = text.split(",").map(jsonFieldPath);
+    return paths.includes(undefined) ? undefined : paths.join(",");
   }
   return isStrictlySpelled(leaf, text) ? text : undefined;
+}
+
+/** A path of a FieldMask as JSON wants it, in lowerCamelCase; undefined for a proto name that has no such form. */
+function jsonFieldPath(path: string): string | undefined {
+  if (!path.includes("_")) return path;
+  const camel = path.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  const snake = camel.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  return snake === path ? camel : undefined;
 }
 
 function scalarTextToJson(scalar: ScalarType, text: string): JsonValue | undefined {

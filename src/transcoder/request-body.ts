@@ -10,13 +10,21 @@ const EMPTY = new Uint8Array(0);
 
 /**
  * Reads a request's whole body, decompressed. Throws where it is larger than `maxBytes` before or after that
- * (RESOURCE_EXHAUSTED, 413), compressed in a way we do not know (UNIMPLEMENTED), or corrupt (INVALID_ARGUMENT).
+ * (RESOURCE_EXHAUSTED, 413), compressed in a way we do not know (UNIMPLEMENTED, 415), or corrupt (INVALID_ARGUMENT).
  */
 export async function readBody(req: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
   if (hasNoBody(req)) return EMPTY;
   const coding = contentCoding(req);
+  return coding === "identity" ? collect(req, maxBytes) : readCompressed(req, coding, maxBytes);
+}
+
+async function readCompressed(
+  req: IncomingMessage,
+  coding: "gzip" | "br",
+  maxBytes: number,
+): Promise<Uint8Array> {
   const body = await collect(req, maxBytes);
-  if (coding === "identity" || body.length === 0) return body;
+  if (body.length === 0) return body;
   try {
     // The limit is zlib's own, so that a bomb stops where it exceeds it.
     return await inflate[coding](body, { maxOutputLength: maxBytes });
@@ -34,7 +42,9 @@ export async function readBody(req: IncomingMessage, maxBytes: number): Promise<
 
 /** How a request's body is compressed. */
 export function contentCoding(req: IncomingMessage): "gzip" | "br" | "identity" {
-  const coding = (req.headers["content-encoding"] ?? "identity").trim().toLowerCase();
+  const header = req.headers["content-encoding"];
+  if (header === undefined) return "identity";
+  const coding = header.trim().toLowerCase();
   switch (coding) {
     case "":
     case "identity":
@@ -47,7 +57,8 @@ export function contentCoding(req: IncomingMessage): "gzip" | "br" | "identity" 
     default: {
       req.resume();
       const message = `the content encoding ${JSON.stringify(coding)} is unknown; gzip and br are known`;
-      throw new ConnectError(message, Code.Unimplemented, { "accept-encoding": "gzip, br" });
+      const error = new ConnectError(message, Code.Unimplemented, { "accept-encoding": "gzip, br" });
+      throw new HttpRefusal(415, error);
     }
   }
 }
@@ -74,7 +85,9 @@ function collect(req: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
+    let isOver = false;
     const refuse = (): void => {
+      isOver = true;
       // The rest is read and dropped, so that the caller, still writing, gets to read the answer.
       req.off("data", onData).resume();
       reject(tooLarge(maxBytes));
@@ -88,9 +101,15 @@ function collect(req: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
       refuse();
       return;
     }
+    // Every request closes, most of them after their end; an error nobody hears of would cost its stack all the same.
+    const onGone = (): void => {
+      if (!isOver) reject(new ConnectError("the request was cut off", Code.Canceled));
+    };
     req.on("data", onData);
-    req.on("end", () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
-    const onGone = (): void => reject(new ConnectError("the request was cut off", Code.Canceled));
+    req.on("end", () => {
+      isOver = true;
+      resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
+    });
     req.on("error", onGone);
     req.on("close", onGone);
   });

@@ -1,5 +1,5 @@
 import type { PathTemplate, TemplateVariable } from "./path-template.ts";
-import { decodePercent } from "./percent-decoding.ts";
+import { decodePercent, NEEDS_DECODING } from "./percent-decoding.ts";
 
 /** A variable's field and the text that the path gave it, decoded. */
 export interface PathBinding {
@@ -58,14 +58,15 @@ export class RouteTrie<Route> {
     const path = pathOf(rawTarget);
     if (path === undefined) return { kind: "none" };
     const raw = path.slice(1).split("/");
-    if (raw.some((segment) => decodePercent(segment) === undefined)) return { kind: "malformed" };
+    const isPlain = !NEEDS_DECODING.test(path);
+    if (!isPlain && raw.some((segment) => decodePercent(segment) === undefined)) return { kind: "malformed" };
     const verb = this.#cutVerb(raw);
-    const segments = raw.map((segment) => decodePercent(segment) ?? segment);
+    const segments = isPlain ? raw : raw.map((segment) => decodePercent(segment) ?? segment);
     const search = new Search<Route>(method, verb, segments);
     const leaf = search.visit(this.#root, 0);
     if (leaf !== undefined) return { kind: "route", route: leaf.route, bindings: bind(leaf.variables, raw) };
-    if (search.methods.size > 0) return { kind: "other-method", methods: [...search.methods].sort() };
-    return { kind: "none" };
+    if (search.methods === undefined) return { kind: "none" };
+    return { kind: "other-method", methods: [...search.methods].sort() };
   }
 
   /**
@@ -73,7 +74,9 @@ export class RouteTrie<Route> {
    * A verb may itself hold colons, so the earlier ones are tried after it. An escaped colon does not count.
    */
   #cutVerb(raw: string[]): string {
-    const pieces = (raw.at(-1) ?? "").split(":");
+    const last = raw.at(-1);
+    if (last === undefined || !last.includes(":")) return "";
+    const pieces = last.split(":");
     for (let count = pieces.length - 1; count > 0; count--) {
       const tail = pieces.slice(count).join(":");
       const verb = decodePercent(tail) ?? tail;
@@ -86,7 +89,8 @@ export class RouteTrie<Route> {
 }
 
 class Search<Route> {
-  readonly methods = new Set<string>();
+  /** Methods that the path has routes for; only gathered where the one asked for has none. */
+  methods: Set<string> | undefined;
   readonly #method: string;
   readonly #verb: string;
   readonly #segments: string[];
@@ -117,7 +121,10 @@ class Search<Route> {
       methods.get(this.#method) ??
       (this.#method === "HEAD" ? methods.get("GET") : undefined) ??
       methods.get(ANY_METHOD);
-    if (leaf === undefined) for (const method of methods.keys()) this.methods.add(method);
+    if (leaf === undefined) {
+      this.methods ??= new Set();
+      for (const method of methods.keys()) this.methods.add(method);
+    }
     return leaf;
   }
 }

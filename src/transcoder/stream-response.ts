@@ -1,9 +1,10 @@
-import { once } from "node:events";
 import type { ServerResponse } from "node:http";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
 import { type CallContext, isGone, untilAborted } from "./call-context.ts";
+import { varyBy } from "./encode-response.ts";
 import { responseHeaders } from "./metadata.ts";
 import type { StreamEncoding } from "./stream-encoding.ts";
+import { openSink, type StreamSink } from "./stream-sink.ts";
 
 /** What a streamed response needs to know of its route and its transcoder. */
 export interface StreamOptions {
@@ -19,6 +20,8 @@ export interface StreamOptions {
   /** How long the first message or error may decide the status line before headers go out without it. */
   openAfterMs: number;
   isHead: boolean;
+  /** How the frames are compressed; undefined for not at all. */
+  coding: "gzip" | "br" | undefined;
 }
 
 /**
@@ -66,24 +69,27 @@ class StreamWriter {
     // It is awaited below, but not in the answer to HEAD, where it may fail unseen.
     first.catch(() => undefined);
     const contentType = await this.#chooseContentType(first);
-    this.#open(contentType);
+    this.#writeHead(contentType);
     if (this.#options.isHead) {
       this.#res.end();
       return;
     }
-    const heartbeat = setInterval(() => this.#beat(), this.#options.heartbeatMs);
+    const sink = openSink(this.#res, this.#options.coding);
+    if (this.#options.encoding.opening !== "") sink.write(this.#options.encoding.opening);
+    const heartbeat = setInterval(() => this.#beat(sink), this.#options.heartbeatMs);
     try {
-      await this.#writeAll(first);
+      await this.#writeAll(first, sink);
     } catch (error) {
       if (isGone(this.#res)) return;
       const frame = this.#options.encoding.error(this.#options.printError(error), this.#index);
       // Bytes that are not JSON have no place for an error: the connection breaks, so that nobody takes them for whole.
       if (frame === undefined) this.#res.destroy();
-      else this.#res.write(frame);
+      else sink.write(frame);
     } finally {
       clearInterval(heartbeat);
     }
-    this.#close();
+    this.#res.addTrailers(flatten(responseHeaders(this.#context.responseTrailer)));
+    sink.end(this.#options.encoding.closing);
   }
 
   /** Waits for the first message for as long as its failure shall still be an HTTP status. */
@@ -101,43 +107,36 @@ class StreamWriter {
     return untilAborted(this.#iterator.next(), this.#context.signal);
   }
 
-  async #writeAll(first: Promise<IteratorResult<Message>>): Promise<void> {
+  async #writeAll(first: Promise<IteratorResult<Message>>, sink: StreamSink): Promise<void> {
     const { encoding, eventId, print } = this.#options;
+    const { signal } = this.#context;
     for (let result = await first; !result.done; result = await this.#next()) {
       const printed = print(result.value);
       const frame =
         typeof printed === "string" ? encoding.frame(printed, this.#index, eventId(result.value)) : printed;
       this.#index++;
-      if (!this.#res.write(frame)) await this.#drained();
+      if (!sink.write(frame)) await untilAborted(sink.drained(signal), signal);
     }
   }
 
-  async #drained(): Promise<void> {
-    const { signal } = this.#context;
-    await untilAborted(once(this.#res, "drain", { signal }), signal);
-  }
-
-  #open(contentType: string): void {
-    const { encoding, isHead } = this.#options;
+  #writeHead(contentType: string): void {
+    const { coding } = this.#options;
+    const headers = responseHeaders(this.#context.responseHeader);
+    varyBy(this.#res, headers, "accept, accept-encoding");
     this.#res.writeHead(200, {
-      ...responseHeaders(this.#context.responseHeader),
+      ...headers,
       "content-type": contentType,
+      ...(coding === undefined ? {} : { "content-encoding": coding }),
       "cache-control": "no-cache",
       // Proxies that buffer would hold events back.
       "x-accel-buffering": "no",
     });
     this.#res.flushHeaders();
-    if (encoding.opening !== "" && !isHead) this.#res.write(encoding.opening);
   }
 
-  #beat(): void {
+  #beat(sink: StreamSink): void {
     const { heartbeat } = this.#options.encoding;
-    if (heartbeat !== undefined && !this.#res.writableNeedDrain) this.#res.write(heartbeat);
-  }
-
-  #close(): void {
-    this.#res.addTrailers(flatten(responseHeaders(this.#context.responseTrailer)));
-    this.#res.end(this.#options.encoding.closing);
+    if (heartbeat !== undefined && !sink.isFull) sink.write(heartbeat);
   }
 }
 

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ContextValues, type Interceptor } from "@connectrpc/connect";
 import { file_google_api_httpbody } from "../../gen/google/api/httpbody_pb.js";
-import { isGone } from "./call-context.ts";
+import { type CallEnds, isGone } from "./call-context.ts";
 import { answerError, type CallSettings, callRpc, type TranscoderLimits } from "./call-rpc.ts";
 import { compileRoutes, type Route, type ServiceEntry } from "./compile-routes.ts";
 import { sendPayload } from "./encode-response.ts";
@@ -11,6 +11,7 @@ import { type EnumNames, JsonDialect } from "./json-dialect.ts";
 import { responseHeaders } from "./metadata.ts";
 import { type PathBinding, RouteTrie } from "./route-trie.ts";
 
+export type { CallEnds } from "./call-context.ts";
 export type { TranscoderLimits } from "./call-rpc.ts";
 export type { BodyMapping, Route, ServiceEntry } from "./compile-routes.ts";
 export type { EnumNames } from "./json-dialect.ts";
@@ -48,7 +49,7 @@ export type RouteMatch =
 /** Serves RPCs as HTTP/JSON by their google.api.http annotations. */
 export interface Transcoder {
   /** Answers a request. Resolves to false, with nothing written, where the answer would be 404; never rejects. */
-  handle(req: IncomingMessage, res: ServerResponse): Promise<boolean>;
+  handle(req: IncomingMessage, res: ServerResponse, ends?: CallEnds): Promise<boolean>;
   /** Finds the RPC of a method and a raw request target. `allow` lists the methods that have a route there. */
   match(method: string, rawTarget: string): RouteMatch;
   /** Every binding, compiled. */
@@ -95,6 +96,12 @@ function printFault(fault: unknown, rpc: string): void {
   console.error(`${rpc} failed:`, fault);
 }
 
+function malformedPath(): ConnectError {
+  return new ConnectError("the path is not UTF-8 in percent-encoding", Code.InvalidArgument);
+}
+
+const NOT_HANDLED = Promise.resolve(false);
+
 class RouteTranscoder implements Transcoder {
   readonly routes: readonly Route[];
   readonly #trie: RouteTrie<Route>;
@@ -120,24 +127,17 @@ class RouteTranscoder implements Transcoder {
     }
   }
 
-  async handle(req: IncomingMessage, res: ServerResponse): Promise<boolean> {
+  handle(req: IncomingMessage, res: ServerResponse, ends: CallEnds = {}): Promise<boolean> {
     const match = this.#trie.find(req.method ?? "", req.url ?? "");
     switch (match.kind) {
       case "none":
-        return false;
+        return NOT_HANDLED;
       case "route":
-        await this.#call(match.route, match.bindings, req, res);
-        return true;
+        return this.#call(match.route, match.bindings, req, res, ends);
       case "malformed":
-        await this.#refuse(
-          req,
-          res,
-          new ConnectError("the path is not UTF-8 in percent-encoding", Code.InvalidArgument),
-        );
-        return true;
+        return this.#refuse(req, res, malformedPath());
       case "other-method":
-        await this.#answerOtherMethod(req, res, match.methods);
-        return true;
+        return this.#answerOtherMethod(req, res, match.methods);
     }
   }
 
@@ -146,28 +146,31 @@ class RouteTranscoder implements Transcoder {
     bindings: PathBinding[],
     req: IncomingMessage,
     res: ServerResponse,
-  ): Promise<void> {
+    ends: CallEnds,
+  ): Promise<true> {
     try {
-      await callRpc(route, bindings, req, res, this.#settings);
+      await callRpc(route, bindings, req, res, this.#settings, ends);
     } catch (error) {
       await this.#send(req, res, answerError(error, route, this.#settings));
     }
+    return true;
   }
 
-  async #answerOtherMethod(req: IncomingMessage, res: ServerResponse, methods: string[]): Promise<void> {
+  async #answerOtherMethod(req: IncomingMessage, res: ServerResponse, methods: string[]): Promise<true> {
     const allow = [...methods, ...(methods.includes("GET") ? ["HEAD"] : []), "OPTIONS"].join(", ");
     if (req.method === "OPTIONS") {
       res.writeHead(204, { allow }).end();
-      return;
+      return true;
     }
     const error = new ConnectError(`${req.method} is not allowed here; ${allow} are`, Code.Unimplemented, {
       allow,
     });
-    await this.#refuse(req, res, new HttpRefusal(405, error));
+    return this.#refuse(req, res, new HttpRefusal(405, error));
   }
 
-  async #refuse(req: IncomingMessage, res: ServerResponse, thrown: unknown): Promise<void> {
+  async #refuse(req: IncomingMessage, res: ServerResponse, thrown: unknown): Promise<true> {
     await this.#send(req, res, encodeError(thrown, this.#settings.registry));
+    return true;
   }
 
   async #send(req: IncomingMessage, res: ServerResponse, response: ErrorResponse): Promise<void> {
@@ -176,7 +179,7 @@ class RouteTranscoder implements Transcoder {
       return;
     }
     const { status, metadata, body } = response;
-    const payload = { contentType: "application/json", bytes: Buffer.from(JSON.stringify(body)) };
+    const payload = { contentType: "application/json", body: JSON.stringify(body) };
     await sendPayload(req, res, status, responseHeaders(metadata), payload);
   }
 }

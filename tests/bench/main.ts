@@ -6,8 +6,9 @@ import type { Benchmark, Measurement } from "./bench.ts";
 import { livenessBenchmark } from "./liveness.ts";
 import { startBenchmark } from "./start.ts";
 import { type Summary, summarise } from "./statistics.ts";
+import { transcodingBenchmark } from "./transcoding.ts";
 
-const benchmarks: Benchmark[] = [livenessBenchmark, startBenchmark];
+const benchmarks: Benchmark[] = [livenessBenchmark, startBenchmark, transcodingBenchmark];
 const folder = fileURLToPath(new URL("../../bench", import.meta.url));
 const resultsFile = `${folder}/results.json`;
 

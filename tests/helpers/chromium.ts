@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -31,9 +31,18 @@ export async function launchChromium(): Promise<Browser> {
       HOME: unpacked,
       TMPDIR: tmpdir(),
       LD_LIBRARY_PATH: `${join(unpacked, "al2023", "lib")}:${unpacked}`,
-      FONTCONFIG_PATH: join(unpacked, "fonts"),
+      FONTCONFIG_FILE: fontsOf(unpacked),
     },
   });
+}
+
+/** The package's own configuration names folders that are not there, and without a font a form field ends the browser. */
+function fontsOf(unpacked: string): string {
+  const file = join(unpacked, "fonts", "unpacked.conf");
+  const header = '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd">';
+  const folders = `<dir>${join(unpacked, "fonts", "fonts")}</dir><cachedir>${join(unpacked, "fonts", "cache")}</cachedir>`;
+  writeFileSync(file, `${header}<fontconfig>${folders}</fontconfig>\n`);
+  return file;
 }
 
 /**

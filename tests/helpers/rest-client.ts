@@ -16,6 +16,7 @@ import { http } from "../../gen/google/api/annotations_pb.js";
 import { Code as RpcCode } from "../../gen/google/rpc/code_pb.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { type CallOptions, type DoorClient, failureOf, headersOf, type Outcome } from "./door-client.ts";
+import { OpenApiCheck } from "./openapi-check.ts";
 
 /** A request as it goes over the wire: the target is not touched. */
 export interface HttpRequest {
@@ -31,8 +32,36 @@ export interface HttpAnswer {
   text: string;
 }
 
-/** Sends HTTP/1.1 as given: no rewriting of paths, no following, no decompression. */
-export function sendHttp(baseUrl: string, request: HttpRequest, agent?: Agent): Promise<HttpAnswer> {
+/**
+ * Sends HTTP/1.1 as given: no rewriting of paths, no following, no decompression. Throws where a REST answer is not as
+ * the server's own description of its API says.
+ */
+export async function sendHttp(baseUrl: string, request: HttpRequest, agent?: Agent): Promise<HttpAnswer> {
+  const check = await checkOf(baseUrl);
+  const answer = await send(baseUrl, request, agent);
+  if (request.target.startsWith("/api/") && !answer.headers.has("content-encoding")) {
+    const contentType = answer.headers.get("content-type") ?? undefined;
+    check.expectDescribed(request, { status: answer.status, contentType, text: answer.text });
+  }
+  return answer;
+}
+
+const checks = new Map<string, Promise<OpenApiCheck>>();
+
+/** Asked for once a server. */
+function checkOf(baseUrl: string): Promise<OpenApiCheck> {
+  const check = checks.get(baseUrl) ?? readDescription(baseUrl);
+  checks.set(baseUrl, check);
+  check.catch(() => checks.delete(baseUrl));
+  return check;
+}
+
+async function readDescription(baseUrl: string): Promise<OpenApiCheck> {
+  const { text } = await send(baseUrl, { method: "GET", target: "/openapi.json" });
+  return new OpenApiCheck(JSON.parse(text));
+}
+
+function send(baseUrl: string, request: HttpRequest, agent?: Agent): Promise<HttpAnswer> {
   const { hostname, port } = new URL(baseUrl);
   const { method, target, body } = request;
   // Node frames no body of a GET or DELETE by itself, and what follows its head would be read as the next request.

@@ -78,6 +78,7 @@ describe("what a query can give", () => {
       { fieldMask: "stringValue,nested.boolValue" },
       "and in proto names",
     ],
+    ["field_mask=", { fieldMask: "" }, "an empty mask"],
     ["choice_text=a", { choiceText: "a" }, "a member of a oneof"],
     [
       "choice_message.string_value=a&choice_message.bool_value=true",
@@ -151,6 +152,8 @@ describe("what a query cannot give", () => {
     ["timestamp=2024-02-30T00:00:00Z", [/^timestamp: must be a time/], "a day that is not in the calendar"],
     ["timestamp=2024-02-29", [/^timestamp: /], "no time of day"],
     ["timestamp=2024-02-29T24:00:00Z", [/^timestamp: /], "no such hour"],
+    ["field_mask=line_1", [/^field_mask: must be field paths/], "a name that JSON's spelling would change"],
+    ["field_mask=a__b", [/^field_mask: /], "another"],
     ["duration=1sooner", [/^duration: must be a duration/], "more than a duration"],
     ["duration=1", [/^duration: /], "no unit"],
     ["duration=1.0000000001s", [/^duration: /], "finer than nanoseconds"],

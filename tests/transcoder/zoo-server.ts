@@ -1,8 +1,16 @@
-import { createServer, type IncomingMessage, type RequestOptions, request } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestOptions,
+  request,
+  type ServerResponse,
+} from "node:http";
 import type { AddressInfo } from "node:net";
 import { type DescService, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import type { HandlerContext, Interceptor, ServiceImpl } from "@connectrpc/connect";
+import { describeRoutes } from "../../src/transcoder/openapi.ts";
 import { createTranscoder, type TranscoderOptions } from "../../src/transcoder/transcoder.ts";
+import { OpenApiCheck } from "../helpers/openapi-check.ts";
 import { zoo, zooService } from "./protos.ts";
 
 /** A message of a descriptor that was compiled at run time: its fields are known to the descriptor only. */
@@ -26,8 +34,12 @@ export interface Reply {
 export class ZooServer {
   readonly #server = createServer((req, res) => void this.#answer(req, res));
   readonly #transcoder;
+  readonly #check: OpenApiCheck;
   readonly faults: unknown[] = [];
   handled: boolean[] = [];
+  /** Aborted by a test to end what is open, as a server does that stops. */
+  streamsEnd = new AbortController();
+  callsEnd = new AbortController();
 
   constructor(implementation: Handlers, options: Partial<TranscoderOptions> = {}) {
     this.#transcoder = createTranscoder({
@@ -41,10 +53,14 @@ export class ZooServer {
       reportFault: (fault) => this.faults.push(fault),
       ...options,
     });
+    this.#check = new OpenApiCheck(describeRoutes(this.#transcoder.routes, { title: "Zoo", version: "v1" }));
   }
 
-  async #answer(...[req, res]: Parameters<ReturnType<typeof createTranscoder>["handle"]>): Promise<void> {
-    const handled = await this.#transcoder.handle(req, res);
+  async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const handled = await this.#transcoder.handle(req, res, {
+      streams: this.streamsEnd.signal,
+      calls: this.callsEnd.signal,
+    });
     this.handled.push(handled);
     if (!handled) res.writeHead(404, { "x-written-by": "the caller" }).end();
   }
@@ -63,7 +79,7 @@ export class ZooServer {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  /** Sends a request; a body that is no string or bytes goes as JSON with its content type. */
+  /** Sends a request, and checks the answer against the OpenAPI description; a body that is no string or bytes goes as JSON with its content type. */
   send(
     method: string,
     path: string,
@@ -83,10 +99,28 @@ export class ZooServer {
         agent: false,
         headers: { ...type, ...length, ...headers },
       };
-      const sent = request(options, (res) => collect(res).then(resolve, reject));
+      const sent = request(options, (res) => {
+        collect(res)
+          .then((reply) => this.#checked(method, path, reply))
+          .then(resolve, reject);
+      });
       sent.on("error", reject);
       sent.end(content);
     });
+  }
+
+  #checked(method: string, target: string, reply: Reply): Reply {
+    // What the transcoder did not answer, and methods that OpenAPI has no word for, it does not describe.
+    const isDescribed = reply.headers["x-written-by"] === undefined && !CUSTOM.test(`${method} ${target}`);
+    const isPlain = reply.headers["content-encoding"] === undefined;
+    if (isDescribed && isPlain) {
+      const contentType = reply.headers["content-type"];
+      this.#check.expectDescribed(
+        { method, target },
+        { status: reply.status, contentType, text: reply.body.toString() },
+      );
+    }
+    return reply;
   }
 
   /** Opens a request and gives the response as soon as its headers are there. */
@@ -96,6 +130,8 @@ export class ZooServer {
     });
   }
 }
+
+const CUSTOM = /^LINK |^\w+ \/v1\/any\//;
 
 async function collect(res: IncomingMessage): Promise<Reply> {
   const chunks: Buffer[] = [];
