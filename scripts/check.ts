@@ -22,6 +22,7 @@ function generatedIsFresh(): boolean {
   const copy = join(scratch, "generated");
   for (const name of [
     "proto",
+    "scripts",
     ".protos",
     "buf.yaml",
     "buf.gen.yaml",
