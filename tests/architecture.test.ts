@@ -36,7 +36,8 @@ const floors: Record<string, number> = {
 /** Folders that stand beside the floors, and all that they may import besides themselves and gen/. */
 const apart: Record<string, string[]> = {
   transcoder: ["runtime"],
-  cli: ["runtime", "main.ts"],
+  "agent-sdk": ["runtime"],
+  cli: ["runtime", "agent-sdk", "main.ts"],
 };
 
 interface Import {

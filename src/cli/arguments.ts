@@ -50,3 +50,20 @@ export function tokenPath(id: string): string {
   // The text is not repeated: a person may well have pasted the secret.
   throw usageFailure("A token is named by its id, token_ and a UUID, never by its secret.");
 }
+
+const TASK_ID = /^task_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** The path of one task. */
+export function taskPath(id: string): string {
+  if (TASK_ID.test(id)) return `/api/v1/tasks/${id}`;
+  throw usageFailure("A task is named by its id: task_ and a UUID.");
+}
+
+/** A whole number from `least` to `most`. */
+export function integerBetween(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`Give a whole number from ${least} to ${most}.`);
+  };
+}
