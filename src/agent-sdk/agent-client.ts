@@ -130,6 +130,7 @@ export class AgentClient {
         reason: "",
         message: "The agent has no token yet.",
       });
+    if (this.#hasEnded) throw new AgentError(refusalOfEnd(await this.ended));
     const live = new Promise<void>((resolve) => {
       this.#onLive = resolve;
     });
@@ -192,6 +193,11 @@ export class AgentClient {
     const wrong = Object.entries(gauges).find(([, value]) => !Number.isFinite(value));
     if (wrong !== undefined) throw new RangeError(`the gauge ${wrong[0]} is no finite number`);
     this.#post({ kind: "gauges", gauges: { ...gauges } });
+  }
+
+  /** Resolves when no work is under way and every outcome is answered, or the session has ended and its work stopped. */
+  idle(): Promise<void> {
+    return this.#board.idle();
   }
 
   /** Tells all work under way to stop; what stops without a result is given back by `leave`. */

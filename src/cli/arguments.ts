@@ -33,7 +33,7 @@ export function positiveInteger(text: string): number {
 }
 
 // As the contract has it. Checked here too for what becomes part of a path, since a URL drops `.` and `..`.
-const RESOURCE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+export const RESOURCE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const TOKEN_ID = /^token_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** The path of one agent. */

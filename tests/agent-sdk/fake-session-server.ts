@@ -52,6 +52,10 @@ export class FakeStream {
     this.number = number;
   }
 
+  get hasEnded(): boolean {
+    return this.#end !== undefined;
+  }
+
   say(message: Response["message"], inReplyTo = 0n): void {
     if (message === undefined) return;
     this.#outbox.push({ inReplyTo, message });
@@ -83,6 +87,7 @@ export class FakeStream {
 export class FakeSessionServer {
   readonly heard: Heard[] = [];
   readonly streams: FakeStream[] = [];
+  readonly faults: unknown[] = [];
   readonly rotations: string[] = [];
   readonly enrollments: { name: string; nonce: string; token: string }[] = [];
   answers: Partial<Answers> = {};
@@ -201,13 +206,18 @@ export class FakeSessionServer {
     try {
       for await (const request of requests) {
         this.heard.push({ stream, request, atMs: performance.now() });
-        this.#answer(stream, request);
+        try {
+          this.#answer(stream, request);
+        } catch (error) {
+          this.faults.push(error);
+        }
         this.#changed();
       }
     } catch {
       // The agent went away, as tests make it do.
     }
     stream.end();
+    this.#changed();
   }
 
   #answer(stream: FakeStream, { id, message }: SessionRequest): void {
@@ -222,7 +232,8 @@ export class FakeSessionServer {
     };
     switch (message.case) {
       case "hello": {
-        if (answers.hello !== undefined) answers.hello(stream);
+        answers.hello?.(stream);
+        if (stream.hasEnded) break;
         const value = {
           epoch: 1n,
           heartbeatInterval: durationFromMs(this.intervalMs),

@@ -38,9 +38,9 @@ export function addTasks(program: Command): void {
     .addOption(new Option("--order-by <order>", "the order").choices(orders));
   withClientFlags(withListFlags(list)).action(listTasks);
   withClientFlags(group.command("get").description("show one task").argument("<id>")).action(getTask);
-  withClientFlags(withTaskFlags(group.command("create").description("hand out a task, and print its id"))).action(
-    createTask,
-  );
+  withClientFlags(
+    withTaskFlags(group.command("create").description("hand out a task, and print its id")),
+  ).action(createTask);
   withClientFlags(
     group
       .command("cancel")
@@ -55,7 +55,9 @@ function withTaskFlags(command: Command): Command {
     .requiredOption("--kind <kind>", "what kind of work it is; agents claim by kind")
     .option("--payload <json>", "what the agent needs to know: JSON, @file, or - for standard input")
     .addOption(
-      new Option("--priority <n>", "0 to 9, larger is sooner; 5 when left out").argParser(integerBetween(0, 9)),
+      new Option("--priority <n>", "0 to 9, larger is sooner; 5 when left out").argParser(
+        integerBetween(0, 9),
+      ),
     )
     .addOption(
       new Option("--max-retries <n>", "how often a failed try is repeated; 3 when left out").argParser(
@@ -63,9 +65,10 @@ function withTaskFlags(command: Command): Command {
       ),
     )
     .addOption(
-      new Option("--attempt-timeout <duration>", "longest time for one attempt; no limit when left out").argParser(
-        parseDurationMs,
-      ),
+      new Option(
+        "--attempt-timeout <duration>",
+        "longest time for one attempt; no limit when left out",
+      ).argParser(parseDurationMs),
     )
     .option("--label <key=value>", "a label; may be repeated", repeatedLabel);
 }
@@ -117,7 +120,8 @@ interface CreateTaskFlags extends ClientFlags {
 }
 
 async function createTask(flags: CreateTaskFlags): Promise<void> {
-  const payload = flags.payload === undefined ? undefined : await readJsonArgument(flags.payload, "--payload");
+  const payload =
+    flags.payload === undefined ? undefined : await readJsonArgument(flags.payload, "--payload");
   const { text, value } = await apiFor(flags).post<TaskJson>("/api/v1/tasks", {
     kind: flags.kind,
     payload,
@@ -154,7 +158,10 @@ function describe(task: TaskJson): [string, string][] {
     ["attempt", orDash(task.attempt)],
     ["retries", `${task.retries ?? 0} of ${task.maxRetries ?? 0}; ${task.losses ?? 0} losses`],
     ["agent", orDash(task.agent)],
-    ["lease", lease == null ? orDash(undefined) : `epoch ${orDash(lease.epoch)}, ${orDash(lease.remaining)} left`],
+    [
+      "lease",
+      lease == null ? orDash(undefined) : `epoch ${orDash(lease.epoch)}, ${orDash(lease.remaining)} left`,
+    ],
     ["progress", progressText(task)],
     ["timeout", orDash(task.timeout)],
     ["labels", pairsText(task.labels)],
