@@ -3,7 +3,7 @@ import { appendAudit } from "../audit/audit-log.ts";
 import type { AgentCaller, Caller, Role } from "../identity/caller.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import { formatId, newUuid } from "../runtime/resource-id.ts";
-import type { Tx } from "../storage/database.ts";
+import type { Db, Tx } from "../storage/database.ts";
 import type { Labels } from "../storage/schema.ts";
 import { hashSecret, mintToken, parseToken } from "./token.ts";
 import {
@@ -11,6 +11,7 @@ import {
   insertToken,
   lockToken,
   putRenewal,
+  readRenewalDueMs,
   replaceSecret,
   retireOthers,
   revoke,
@@ -158,6 +159,11 @@ export async function renewToken(
   ttlMs: number,
 ): Promise<MintedToken | undefined> {
   return await mintRenewal(tx, caller, ttlMs, RENEWAL_REPLACED_AFTER_MS, "");
+}
+
+/** Milliseconds until the agent's token in force is past a third of its life, 0 from then on; undefined: never. */
+export async function renewalDueMs(db: Db, caller: AgentCaller): Promise<number | undefined> {
+  return await readRenewalDueMs(db, caller.projectId, caller.agentId);
 }
 
 async function mintRenewal(
