@@ -17,7 +17,7 @@ import type { TaskSource } from "./task-source.ts";
 
 /** Messages that wait for an agent to read them; beyond that the server stops reading what the agent says. */
 const OUTBOX_CAPACITY = 16;
-/** How long an ended stream's last word may wait for an agent that does not read. */
+/** How long an ended stream's last word may wait behind what its agent does not read. */
 const LAST_WORD_MS = 300;
 
 /** What all sessions of a server share. */
@@ -99,11 +99,8 @@ export class AgentSession {
   end(reason: Refusal): void {
     this.room.close();
     this.#abort(reason);
-    if (!this.#outbox.isDone) {
-      setTimeout(() => {
-        if (!this.#outbox.isDone) this.#cutOff();
-      }, LAST_WORD_MS).unref();
-    }
+    // Without effect on a call that is over by then.
+    setTimeout(this.#cutOff, LAST_WORD_MS).unref();
   }
 
   /** Resolves when the stream has ended, in whatever way, and all that was not delivered is taken care of. */

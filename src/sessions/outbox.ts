@@ -29,11 +29,6 @@ export class Outbox<T> implements AsyncIterableIterator<T, undefined> {
     return this.#end !== undefined;
   }
 
-  /** Whether the reader has met the end, or went away. */
-  get isDone(): boolean {
-    return this.#isDone;
-  }
-
   /** Resolves when the reader has met the end, or went away. */
   async done(): Promise<void> {
     if (!this.#isDone) await new Promise<void>((resolve) => this.#onDone.push(resolve));
