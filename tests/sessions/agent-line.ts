@@ -120,7 +120,9 @@ export class AgentLine {
 function describe(heard: SessionResponse | undefined): string {
   if (heard === undefined) return "the end";
   const { inReplyTo, message } = heard;
-  return JSON.stringify({ inReplyTo, message }, (_, value) => (typeof value === "bigint" ? `${value}` : value));
+  return JSON.stringify({ inReplyTo, message }, (_, value) =>
+    typeof value === "bigint" ? `${value}` : value,
+  );
 }
 
 let count = 0;

@@ -47,7 +47,7 @@ describe.each(WAYS)("%s", (way) => {
       // Each reports another status than the one before: a transition would be missing if one had been overtaken.
       expect(heard.message.value.transition === undefined).toBe(false);
     }
-    console.log(way, Math.round((performance.now() - started) / count * 1000), "us a beat");
+    console.log(way, Math.round(((performance.now() - started) / count) * 1000), "us a beat");
     const [row] = await server.database<{ sequence: bigint }>`
       SELECT sequence FROM agent_states JOIN agents ON agents.id = agent_id WHERE name = ${name}`;
     expect(row?.sequence).toBe(BigInt(count - 1));

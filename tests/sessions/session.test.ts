@@ -3,7 +3,11 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, type ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
-import { AgentService, HeartbeatRequestSchema, SessionRequestSchema } from "../../gen/drover/v1/agent_service_pb.js";
+import {
+  AgentService,
+  HeartbeatRequestSchema,
+  SessionRequestSchema,
+} from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
@@ -102,11 +106,7 @@ describe.each(WAYS)("%s", (way) => {
       ],
       [beat(1n, "another"), Code.InvalidArgument, ["session.boot_id"]],
       [{ case: "ready", value: { slots: 101 } }, Code.InvalidArgument, ["slots"]],
-      [
-        { case: "commandAcknowledgement", value: { sequences: [] } },
-        Code.InvalidArgument,
-        ["sequences"],
-      ],
+      [{ case: "commandAcknowledgement", value: { sequences: [] } }, Code.InvalidArgument, ["sequences"]],
       [{ case: "hello", value: { bootId: "boot" } }, Code.FailedPrecondition, []],
       [undefined, Code.InvalidArgument, ["message"]],
     ];
@@ -138,7 +138,10 @@ describe.each(WAYS)("%s", (way) => {
     );
     for (const value of [...beats, ...beats.slice(1, 3)]) {
       const alone = await client.heartbeat(value, { headers });
-      expect(await streaming.line.ask({ case: "heartbeat", value })).toEqual({ case: "heartbeat", value: alone });
+      expect(await streaming.line.ask({ case: "heartbeat", value })).toEqual({
+        case: "heartbeat",
+        value: alone,
+      });
     }
     const error = { severity: Severity.MINOR, message: "odd", context: { apiToken: "secret" } };
     const alone = await client.reportError(error, { headers });
@@ -164,7 +167,8 @@ describe.each(WAYS)("%s", (way) => {
     late.say({ case: "hello", value: { bootId: "first" } });
     expect(reasonOf(await late.end())).toBe("SESSION_SUPERSEDED");
     expect(await newer.ask(beat(1n, "second"))).toMatchObject({ case: "heartbeat" });
-    newer.cancel();
+    newer.hangUp();
+    expect(await newer.end()).toBeUndefined();
   });
 
   test("a heartbeat of a newer run by a call of its own supersedes the stream", async () => {
