@@ -16,7 +16,7 @@ import { TaskRoom } from "./task-room.ts";
 import type { TaskSource } from "./task-source.ts";
 
 /** Messages that wait for an agent to read them; beyond that the server stops reading what the agent says. */
-const OUTBOX_CAPACITY = 16;
+const OUTBOX_CAPACITY = 8;
 /** How long an ended stream's last word may wait behind what its agent does not read. */
 const LAST_WORD_MS = 300;
 

@@ -60,6 +60,11 @@ export class AgentLine {
     this.#wake();
   }
 
+  /** How many messages the transport has not taken yet. */
+  get unsent(): number {
+    return this.#outgoing.length;
+  }
+
   /** Says no more, but still listens. */
   hangUp(): void {
     this.#isOver = true;
