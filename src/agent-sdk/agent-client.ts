@@ -2,8 +2,9 @@ import type { JsonObject } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { assertNever } from "../runtime/assert-never.ts";
 import { AgentError, type CallRefusal } from "./agent-error.ts";
-import type { ConnectionState, SessionTiming } from "./agent-session.ts";
+import type { SessionTiming } from "./agent-session.ts";
 import type { AgentProfile, ServerOptions } from "./connection-options.ts";
+import type { ConnectionState } from "./connection-state.ts";
 import type { CredentialStore } from "./credential-store.ts";
 import { checkContext, fittingMessage } from "./json-limits.ts";
 import type { SessionEnd } from "./plan-reconnect.ts";
@@ -14,8 +15,9 @@ import type { TaskHandler } from "./work-handler.ts";
 import type { ErrorReport } from "./work-task.ts";
 
 export { AgentError } from "./agent-error.ts";
-export type { ConnectionState, SessionTiming } from "./agent-session.ts";
+export type { SessionTiming } from "./agent-session.ts";
 export type { AgentProfile, ServerOptions, TlsOptions } from "./connection-options.ts";
+export type { ConnectionState } from "./connection-state.ts";
 export {
   type CredentialStore,
   type Credentials,

@@ -4,6 +4,7 @@ import { assertNever } from "../runtime/assert-never.ts";
 import { type CallRefusal, refusalOf } from "./agent-error.ts";
 import { CommandInbox } from "./command-inbox.ts";
 import { type AgentProfile, bearer, openConnection, type ServerOptions } from "./connection-options.ts";
+import type { ConnectionState } from "./connection-state.ts";
 import type { Credentials } from "./credential-store.ts";
 import { errorSaying } from "./error-saying.ts";
 import { Heartbeats } from "./heartbeats.ts";
@@ -16,25 +17,6 @@ import { SessionStream } from "./session-stream.ts";
 import type { FromSession, ToSession } from "./thread-messages.ts";
 import { TokenSlots } from "./token-slots.ts";
 import { type ErrorReport, msOf } from "./work-task.ts";
-
-/**
- * Where the connection stands:
- *
- *                    ┌───────────── go elsewhere, new token ─────────────┐
- *                    │                                                   ▼
- *   connecting ──▶ live ──failed──▶ waiting ──▶ connecting ◀────────── moving
- *       │                              ▲
- *       └──────────failed──────────────┘
- *
- *   any of them ──left, closed, or refused for good──▶ ended
- */
-export type ConnectionState =
-  | { readonly kind: "connecting"; readonly attempt: number }
-  | { readonly kind: "live"; readonly epoch: bigint; readonly intervalMs: number; readonly leaseMs: number }
-  /** The old stream still answers what it was asked; then a new one is opened. */
-  | { readonly kind: "moving"; readonly why: string }
-  | { readonly kind: "waiting"; readonly delayMs: number; readonly because: CallRefusal }
-  | { readonly kind: "ended"; readonly end: SessionEnd };
 
 /** Times in milliseconds. */
 export interface SessionTiming {
@@ -141,6 +123,7 @@ export class AgentSession {
   /** Connects, again and again, until the session has ended for good. */
   async run(): Promise<SessionEnd> {
     const end = await this.#keepConnected();
+    this.#closed = true;
     this.#requests.close(end.kind === "refused" ? end.refusal : given);
     this.#enter({ kind: "ended", end });
     return end;
@@ -234,14 +217,16 @@ export class AgentSession {
   #hearHeartbeat(answer: HeartbeatResponse): void {
     for (const command of answer.commands) this.#commands.take(command);
     this.#room.update();
-    if (answer.renewedToken === "") return;
+    const { renewedToken = "" } = answer;
+    if (renewedToken === "") return;
     // Never rejects: what goes wrong with the store comes as false.
-    void this.#tokens.offer(answer.renewedToken).then((stored) => {
+    void this.#tokens.offer(renewedToken).then((stored) => {
       if (stored) this.#move("a renewed token is to be used");
     });
   }
 
   #heartbeatRefused(refusal: CallRefusal): void {
+    if (this.#closed) return;
     this.#notice(`A heartbeat was refused: ${refusal.message}`);
     // Its labels or capabilities are wrong: it would be refused for ever, and its owner has to know.
     if (refusal.code === Code.InvalidArgument) this.#stream?.end({ kind: "unusable", refusal });

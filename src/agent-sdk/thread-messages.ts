@@ -1,6 +1,6 @@
 import type { JsonObject, JsonValue } from "@bufbuild/protobuf";
 import type { CallRefusal } from "./agent-error.ts";
-import type { ConnectionState } from "./agent-session.ts";
+import type { ConnectionState } from "./connection-state.ts";
 import type { SessionEnd } from "./plan-reconnect.ts";
 import type { ErrorReport, WorkTask } from "./work-task.ts";
 
