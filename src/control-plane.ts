@@ -11,7 +11,7 @@ import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
 import { type Config, SettingError, thresholdsOf } from "./config.ts";
 import { createApiDocs } from "./doors/api-docs.ts";
-import { type BoundAddress, type Door, type ServedService, serve } from "./doors/door.ts";
+import { type BoundAddress, type Door, type ReportProblem, type ServedService, serve } from "./doors/door.ts";
 import { createGrpcDoor } from "./doors/grpc-door.ts";
 import { createHealthService, HealthState } from "./doors/health.ts";
 import { createProbes } from "./doors/probes.ts";
@@ -19,9 +19,10 @@ import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
 import { createWebDoor } from "./doors/web-door.ts";
 import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
+import { sessionSuperseded } from "./heartbeat/enter-session.ts";
 import { createHeartbeatRpc } from "./heartbeat/heartbeat-rpc.ts";
 import { type HeartbeatListener, HeartbeatService } from "./heartbeat/heartbeat-service.ts";
-import { forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
+import { findSuperseded, forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
 import type { Caller } from "./identity/caller.ts";
 import { confirmCaller } from "./identity/confirm-caller.ts";
@@ -31,15 +32,22 @@ import type { Logger } from "./observability/logger.ts";
 import { createProjectRpc } from "./projects/project-rpc.ts";
 import { findProjectByName } from "./projects/project-store.ts";
 import { createAccessInterceptor } from "./rpc/access-interceptor.ts";
-import { createErrorInterceptor } from "./rpc/error-interceptor.ts";
+import { createErrorInterceptor, explainError } from "./rpc/error-interceptor.ts";
 import { GuessLimiter } from "./rpc/guess-limiter.ts";
 import { describeApi } from "./rpc/openapi.ts";
+import { createMessageValidator, type ValidateMessage } from "./rpc/validate-message.ts";
 import { createValidationInterceptor } from "./rpc/validation-interceptor.ts";
 import { formatId } from "./runtime/resource-id.ts";
 import type { Service } from "./runtime/service.ts";
+import { Assigner } from "./sessions/assigner.ts";
+import { type CommandSource, createCommandSource } from "./sessions/command-source.ts";
+import { SessionRegistry } from "./sessions/session-registry.ts";
+import { createSessionRpc } from "./sessions/session-rpc.ts";
+import { createTaskSource, type TaskSource } from "./sessions/task-source.ts";
 import type { Database } from "./storage/database.ts";
 import { Pruner } from "./storage/pruner.ts";
 import { findDue } from "./tasks/claim-store.ts";
+import { CommandService } from "./tasks/command-service.ts";
 import { forgetOldCommands } from "./tasks/command-store.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
 import { HeldTasks } from "./tasks/held-tasks.ts";
@@ -49,7 +57,9 @@ import { createTaskRpc } from "./tasks/task-rpc.ts";
 import { WaitingClaims } from "./tasks/waiting-claims.ts";
 import { authenticate } from "./tokens/authenticate.ts";
 import { LastUsedRecorder } from "./tokens/last-used.ts";
+import { OpenStreams } from "./tokens/open-streams.ts";
 import { createRotateTokenRpc, createTokenRpc } from "./tokens/token-rpc.ts";
+import { renewalDueMs } from "./tokens/token-service.ts";
 import { createTranscoder } from "./transcoder/transcoder.ts";
 
 /** A control plane that serves while it is started. */
@@ -72,10 +82,15 @@ export function createControlPlane(database: Database, config: Config, logger: L
     (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
   );
   const health = new HealthState();
-  const tasks = createTasks(database, config, logger);
-  const services = [...createServices(database, config, tasks, logger), createHealthService(health)];
-  const interceptors = createInterceptors(database, lastUsed, logger);
   const report = (problem: string, error: unknown) => logger.warn({ err: error }, problem);
+  const validate = createMessageValidator();
+  const tasks = createTasks(database, config, logger);
+  const streams = createStreams(database, tasks, report);
+  const services = [
+    ...createServices(database, config, tasks, streams, validate, logger),
+    createHealthService(health),
+  ];
+  const interceptors = createInterceptors(database, lastUsed, logger, validate);
   const transcoder = createTranscoder({
     services,
     interceptors,
@@ -99,7 +114,9 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors });
   const { waiting } = tasks;
   const sweeper = createSweeper(database, config, tasks, logger);
-  return assemble({ web, grpc, background: [lastUsed, pruner, waiting, sweeper], waiting, health, services });
+  const background = [lastUsed, pruner, waiting, sweeper, streams.open];
+  const sessions = streams.registry;
+  return assemble({ web, grpc, background, waiting, sessions, health, services });
 }
 
 function assemble(parts: {
@@ -108,16 +125,17 @@ function assemble(parts: {
   background: Service[];
   /** Calls that wait: they end before the doors do, which wait for calls. */
   waiting: Service;
+  sessions: Service;
   health: HealthState;
   services: ServedService[];
 }): ControlPlane {
-  const { web, grpc, background, waiting, health, services } = parts;
+  const { web, grpc, background, waiting, sessions, health, services } = parts;
   return {
     get addresses() {
       return { http: web.address, grpc: grpc.address };
     },
     async start() {
-      for (const service of background) await service.start();
+      for (const service of [...background, sessions]) await service.start();
       for (const name of ["", ...services.map(({ service }) => service.typeName)]) health.set(name, true);
       await listening("DROVER_HTTP_ADDR", web);
       await listening("DROVER_GRPC_ADDR", grpc);
@@ -125,6 +143,8 @@ function assemble(parts: {
     async stop() {
       health.stopServing();
       await waiting.stop();
+      // While the doors are still open: agents are asked to go elsewhere, and can say what they have to.
+      await sessions.stop();
       await Promise.all([web.stop(), grpc.stop()]);
       for (const service of background) await service.stop();
     },
@@ -193,24 +213,83 @@ function createSweeper(database: Database, config: Config, tasks: Tasks, logger:
   });
 }
 
-function createServices(database: Database, config: Config, tasks: Tasks, logger: Logger): ServedService[] {
+/** What looks after streams for as long as they are open. */
+interface Streams {
+  open: OpenStreams;
+  tasks: TaskSource;
+  assigner: Assigner;
+  commands: CommandSource;
+  registry: SessionRegistry;
+  report: ReportProblem;
+}
+
+function createStreams({ db }: Database, tasks: Tasks, report: ReportProblem): Streams {
+  const open = new OpenStreams(db, (error) =>
+    report("the tokens of open streams were not looked at; it is tried again", error),
+  );
+  const source = createTaskSource(tasks.loans, (awaited) => findDue(db, awaited));
+  const assigner = new Assigner(source, (error) => report("a claim for a stream failed", error));
+  const commands = createCommandSource(new CommandService(db));
+  const registry = new SessionRegistry({
+    assigner,
+    commands,
+    findSuperseded: (sessions) => findSuperseded(db, sessions),
+    superseded: sessionSuperseded,
+    onError: report,
+  });
+  tasks.waiting.listen({
+    due: ({ projectId, kind }) => assigner.wake(projectId, kind),
+    // The agent that held it has a command to stop the work.
+    changed({ type, agentId }) {
+      if (type === "task.cancelled" && agentId !== undefined) registry.commandWaits(agentId);
+    },
+  });
+  return { open, tasks: source, assigner, commands, registry, report };
+}
+
+function createServices(
+  database: Database,
+  config: Config,
+  tasks: Tasks,
+  streams: Streams,
+  validate: ValidateMessage,
+  logger: Logger,
+): ServedService[] {
   const { db } = database;
-  const { rules, waiting, held, loans } = tasks;
-  const listener = createHeartbeatListener(logger);
+  const { rules, waiting, held } = tasks;
+  const listener = createHeartbeatListener(logger, streams.registry);
   const heartbeats = new HeartbeatService(db, held, listener, config.agentTokenTtlMs);
   const revoked = (tokenIds: string[]) => {
+    streams.open.end(tokenIds);
     for (const id of tokenIds) logger.info({ tokenId: formatId("token", id) }, "token revoked");
   };
   const resolveSubject = async (projectId: string, nameOrId: string) => {
     const agentId = await findAgentId(db, projectId, nameOrId);
     return agentId === undefined ? nameOrId : formatId("agent", agentId);
   };
+  const calls = {
+    ...createHeartbeatRpc(heartbeats, held, config.heartbeatIntervalMs),
+    ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId)),
+    ...createLoanRpc(tasks.loans),
+  };
+  const session = createSessionRpc({
+    calls,
+    ...streams,
+    streams: streams.open,
+    enter: (caller, bootId) => heartbeats.enter(caller, bootId),
+    validate,
+    explain: (error) =>
+      explainError(error, () => logger.error({ err: error, method: "Session" }, "a message failed")),
+    renewalDueMs: (caller) => renewalDueMs(db, caller),
+    onError: streams.report,
+    heartbeatIntervalMs: config.heartbeatIntervalMs,
+    leaseMs: rules.leaseMs,
+  });
   return [
     serve(AgentService, {
       ...createEnrollRpc(db, config),
-      ...createHeartbeatRpc(heartbeats, held, config.heartbeatIntervalMs),
-      ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId)),
-      ...createLoanRpc(loans),
+      ...calls,
+      ...session,
       ...createLeaveRpc(db, held, ({ project, agentName: agent }, { from, to, reason }) =>
         logger.info({ project, agent, from, to, reason }, "agent liveness changed"),
       ),
@@ -227,7 +306,12 @@ function createServices(database: Database, config: Config, tasks: Tasks, logger
   ];
 }
 
-function createInterceptors(database: Database, lastUsed: LastUsedRecorder, logger: Logger): Interceptor[] {
+function createInterceptors(
+  database: Database,
+  lastUsed: LastUsedRecorder,
+  logger: Logger,
+  validate: ValidateMessage,
+): Interceptor[] {
   const { db } = database;
   const access = {
     authenticate: (authorization: string | null, mayRenew: boolean) =>
@@ -239,13 +323,14 @@ function createInterceptors(database: Database, lastUsed: LastUsedRecorder, logg
   return [
     createErrorInterceptor((method, error) => logger.error({ err: error, method }, "a call failed")),
     createAccessInterceptor(access, new GuessLimiter()),
-    createValidationInterceptor(),
+    createValidationInterceptor(validate),
   ];
 }
 
-function createHeartbeatListener(logger: Logger): HeartbeatListener {
+function createHeartbeatListener(logger: Logger, sessions: SessionRegistry): HeartbeatListener {
   return {
-    transition({ project, agent, from, to, reason }) {
+    transition({ agentId, project, agent, from, to, reason }) {
+      if (from === "error") sessions.recovered(agentId);
       logger.info({ project, agent, from, to, reason }, "agent status changed");
     },
     linkDropped(caller, { taskId, leaseEpoch }) {
@@ -255,6 +340,9 @@ function createHeartbeatListener(logger: Logger): HeartbeatListener {
     },
     agentGone({ project, agentName: agent }) {
       logger.warn({ project, agent }, "a heartbeat came from an agent that was removed");
+    },
+    sessionBegan({ agentId }, epoch) {
+      sessions.sessionBegan(agentId, epoch);
     },
   };
 }

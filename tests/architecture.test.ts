@@ -25,7 +25,8 @@ const floors: Record<string, number> = {
   tasks: 3.45,
   heartbeat: 3.5,
   liveness: 3.5,
-  fleet: 3.6,
+  sessions: 3.6,
+  fleet: 3.7,
   doors: 4.0,
   rpc: 4.1,
   "main.ts": 5,
@@ -36,7 +37,8 @@ const floors: Record<string, number> = {
 /** Folders that stand beside the floors, and all that they may import besides themselves and gen/. */
 const apart: Record<string, string[]> = {
   transcoder: ["runtime"],
-  cli: ["runtime", "main.ts"],
+  "agent-sdk": ["runtime"],
+  cli: ["runtime", "agent-sdk", "main.ts"],
 };
 
 interface Import {

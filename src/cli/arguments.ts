@@ -33,7 +33,7 @@ export function positiveInteger(text: string): number {
 }
 
 // As the contract has it. Checked here too for what becomes part of a path, since a URL drops `.` and `..`.
-const RESOURCE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+export const RESOURCE_NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 const TOKEN_ID = /^token_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** The path of one agent. */
@@ -49,4 +49,21 @@ export function tokenPath(id: string): string {
   if (TOKEN_ID.test(id)) return `/api/v1/tokens/${id}`;
   // The text is not repeated: a person may well have pasted the secret.
   throw usageFailure("A token is named by its id, token_ and a UUID, never by its secret.");
+}
+
+const TASK_ID = /^task_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** The path of one task. */
+export function taskPath(id: string): string {
+  if (TASK_ID.test(id)) return `/api/v1/tasks/${id}`;
+  throw usageFailure("A task is named by its id: task_ and a UUID.");
+}
+
+/** A whole number from `least` to `most`. */
+export function integerBetween(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= least && value <= most) return value;
+    throw new InvalidArgumentError(`Give a whole number from ${least} to ${most}.`);
+  };
 }

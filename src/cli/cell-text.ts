@@ -24,17 +24,22 @@ const tones: Readonly<Record<string, Tone>> = {
   busy: "good",
   benchmarked: "good",
   live: "good",
+  running: "good",
+  succeeded: "good",
   stale: "warning",
   warning: "warning",
   minor: "warning",
+  cancelled: "warning",
   error: "bad",
   offline: "bad",
+  failed: "bad",
+  quarantined: "bad",
   major: "bad",
   critical: "bad",
   fatal: "bad",
 };
 
-/** The tone of a status, a liveness or a severity. */
+/** The tone of a status, a liveness, a severity or a task's state. */
 export function toneOf(word: string | undefined): Tone | undefined {
   return word === undefined || !Object.hasOwn(tones, word) ? undefined : tones[word];
 }

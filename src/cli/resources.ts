@@ -71,3 +71,29 @@ export interface ProjectJson {
   name?: string;
   createdAt?: string;
 }
+
+/** A task, as far as it is printed. */
+export interface TaskJson {
+  id?: string;
+  kind?: string;
+  state?: string;
+  priority?: number;
+  payload?: unknown;
+  result?: unknown;
+  labels?: Record<string, string>;
+  maxRetries?: number;
+  retries?: number;
+  losses?: number;
+  attempt?: number;
+  progress?: number;
+  detail?: string;
+  timeout?: string;
+  agent?: string;
+  lease?: { epoch?: string; remaining?: string };
+  error?: { message?: string; context?: object };
+  createdAt?: string;
+  nextAttemptAt?: string;
+  startedAt?: string;
+  finishedAt?: string;
+  staleResults?: { agent?: string; leaseEpoch?: string; kind?: string; time?: string }[];
+}

@@ -1,3 +1,4 @@
+import { constants, type ServerHttp2Stream } from "node:http2";
 import type { DescMethod } from "@bufbuild/protobuf";
 import {
   Code,
@@ -7,6 +8,7 @@ import {
   type StreamResponse,
 } from "@connectrpc/connect";
 import type { Metadata } from "@grpc/grpc-js";
+import { cutOffKey } from "../runtime/cut-off.ts";
 import { peerKey } from "./door.ts";
 import { headersFromMetadata, metadataFromHeaders } from "./grpc-metadata.ts";
 
@@ -52,7 +54,9 @@ export class OpenCall {
       signal: this.#controller.signal,
       timeoutMs: () => (deadlineMs === Number.POSITIVE_INFINITY ? undefined : deadlineMs - Date.now()),
       requestHeader: headersFromMetadata(call.metadata),
-      values: createContextValues().set(peerKey, { door: "grpc", address: addressOf(call.getPeer()) }),
+      values: createContextValues()
+        .set(peerKey, { door: "grpc", address: addressOf(call.getPeer()) })
+        .set(cutOffKey, () => this.#cutOff()),
       // Few handlers look at these, and an open stream would hold them for as long as it lives.
       get responseHeader() {
         self.#header ??= new Headers();
@@ -78,6 +82,13 @@ export class OpenCall {
   abort(reason: ConnectError): void {
     this.#controller.abort(reason);
     this.#interrupted?.();
+  }
+
+  #cutOff(): void {
+    // grpc-js itself only ends a call behind all that was written to it. The stream below is private to it; its version
+    // is pinned, and tests/sessions fails if a new one keeps it elsewhere.
+    const { call } = this.#call as { call?: { stream?: ServerHttp2Stream } };
+    call?.stream?.close(constants.NGHTTP2_CANCEL);
   }
 
   /** Calls back when the call is aborted; cheaper than a listener on the signal, for the one that every stream needs. */

@@ -117,10 +117,17 @@ async function stop(
   // Without channelz, forceShutdown knows no connections, and tryShutdown only waits; drain is what cuts them off,
   // and only those that it has seen open.
   if (bound !== undefined) server.drain(targetOf(bound), graceMs + LAST_WORDS_MS);
-  const closed = new Promise<void>((resolve) => server.tryShutdown(() => resolve()));
+  // grpc-js never hears of the end of a connection that is being torn down at this very moment, and would wait for it
+  // for ever: past the time at which all others are cut off, nothing is left to wait for.
+  let cutOff: NodeJS.Timeout | undefined;
+  const closed = new Promise<void>((resolve) => {
+    server.tryShutdown(() => resolve());
+    cutOff = setTimeout(resolve, graceMs + 2 * LAST_WORDS_MS);
+  });
   // Streams have no end of their own to wait for; calls do, and get the time for it.
   abortAll([...open].filter((call) => call.isStream));
   await closed;
+  clearTimeout(cutOff);
   clearTimeout(graceOver);
 }
 

@@ -1,3 +1,4 @@
+import { constants } from "node:http2";
 import { promisify } from "node:util";
 import { brotliCompress, constants as zlib } from "node:zlib";
 import {
@@ -16,6 +17,7 @@ import {
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
 } from "@connectrpc/connect-node";
+import { cutOffKey } from "../runtime/cut-off.ts";
 import {
   MAX_MESSAGE_BYTES,
   MAX_MESSAGE_DEPTH,
@@ -67,7 +69,9 @@ async function answer(
   response: WebResponse,
   report: ReportProblem,
 ): Promise<void> {
-  const values = createContextValues().set(peerKey, { door: "web", address: peerAddressOf(request) });
+  const values = createContextValues()
+    .set(peerKey, { door: "web", address: peerAddressOf(request) })
+    .set(cutOffKey, () => cutOff(response));
   let call: ReturnType<typeof universalRequestFromNodeRequest>;
   try {
     call = universalRequestFromNodeRequest(request, response, undefined, values);
@@ -85,6 +89,11 @@ async function answer(
     if (!call.signal.aborted) report(`the answer of ${handler.requestPath} could not be written`, reason);
     response.destroy();
   }
+}
+
+function cutOff(response: WebResponse): void {
+  if ("stream" in response) response.stream.close(constants.NGHTTP2_CANCEL);
+  else response.destroy();
 }
 
 function refuseUnspeakable(handler: UniversalHandler, request: WebRequest, response: WebResponse): boolean {

@@ -20,20 +20,55 @@ export async function enterSession(
   tx: Tx,
   caller: AgentCaller,
   locked: LockedState,
-  session: { bootId: string; sequence: bigint } | undefined,
+  session: { bootId: string; sequence: bigint | undefined } | undefined,
 ): Promise<Place> {
   if (session === undefined) return { kind: "new", state: locked, key: undefined, sessionIsNew: false };
   const { projectId, agentId } = caller;
   const { bootId, sequence } = session;
+  const { epoch, isNew } = await findRun(tx, caller, locked, bootId);
+  const key = sequence === undefined ? undefined : { projectId, agentId, epoch, sequence };
+  if (!isNew && key !== undefined && key.sequence <= locked.sequence) return { kind: "late", key };
+  if (isNew) await insertSession(tx, { projectId, agentId, bootId, epoch });
+  const newest = isNew ? NO_SEQUENCE : locked.sequence;
+  return {
+    kind: "new",
+    state: { ...locked, epoch, sequence: sequence ?? newest },
+    key,
+    // A stream's hello makes the session of a run before anything else is heard of it.
+    sessionIsNew: isNew || (key !== undefined && newest === NO_SEQUENCE),
+  };
+}
+
+/** The state of an agent after a run of its process said hello on a stream; the run supersedes the one before. */
+export async function enterByHello(
+  tx: Tx,
+  caller: AgentCaller,
+  locked: LockedState,
+  bootId: string,
+): Promise<{ state: LockedState; isNew: boolean }> {
+  const { projectId, agentId } = caller;
+  const { epoch, isNew } = await findRun(tx, caller, locked, bootId);
+  if (!isNew) return { state: locked, isNew };
+  await insertSession(tx, { projectId, agentId, bootId, epoch });
+  return { state: { ...locked, epoch, sequence: NO_SEQUENCE }, isNew };
+}
+
+/** What a run of an agent's process is told once a newer one has begun. */
+export function sessionSuperseded(): Refusal {
+  return new Refusal("aborted", "a newer run of this agent has taken over", { reason: "SESSION_SUPERSEDED" });
+}
+
+/** Below every sequence: no heartbeat of the session was taken yet. */
+const NO_SEQUENCE = -1n;
+
+/** The epoch of a run of the agent's process; a boot_id seen for the first time gets the next one. Throws ABORTED. */
+async function findRun(
+  tx: Tx,
+  { projectId, agentId }: AgentCaller,
+  locked: LockedState,
+  bootId: string,
+): Promise<{ epoch: bigint; isNew: boolean }> {
   const known = await findSessionEpoch(tx, projectId, agentId, bootId);
-  if (known !== undefined && known < locked.epoch) {
-    throw new Refusal("aborted", "a newer run of this agent has taken over", {
-      reason: "SESSION_SUPERSEDED",
-    });
-  }
-  const epoch = known ?? locked.epoch + 1n;
-  const key = { projectId, agentId, epoch, sequence };
-  if (known !== undefined && sequence <= locked.sequence) return { kind: "late", key };
-  if (known === undefined) await insertSession(tx, { projectId, agentId, bootId, epoch });
-  return { kind: "new", state: { ...locked, epoch, sequence }, key, sessionIsNew: known === undefined };
+  if (known !== undefined && known < locked.epoch) throw sessionSuperseded();
+  return { epoch: known ?? locked.epoch + 1n, isNew: known === undefined };
 }

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import type { ServiceImpl } from "@connectrpc/connect";
+import { type ContextKey, createContextKey, type ServiceImpl } from "@connectrpc/connect";
 import type {
   AgentService,
   HeartbeatRequest,
@@ -16,6 +16,14 @@ import type { HeldTasks } from "../tasks/held-tasks.ts";
 import { renewalDueKey } from "../tokens/authenticate.ts";
 import type { Heartbeat, HeartbeatAnswer, HeartbeatService } from "./heartbeat-service.ts";
 
+/** Set for a heartbeat that comes by a stream: the boot_id that the stream said hello with. */
+export const streamBootIdKey: ContextKey<string | undefined> = createContextKey<string | undefined>(
+  undefined,
+  {
+    description: "the boot_id of the stream",
+  },
+);
+
 /** Heartbeat of AgentService. */
 export function createHeartbeatRpc(
   service: HeartbeatService,
@@ -25,7 +33,8 @@ export function createHeartbeatRpc(
   return {
     async heartbeat(request, context) {
       const caller = callerWithRole(context, "agent");
-      const answer = await service.beat(caller, readHeartbeat(request), context.values.get(renewalDueKey));
+      const heartbeat = readHeartbeat(request, context.values.get(streamBootIdKey));
+      const answer = await service.beat(caller, heartbeat, context.values.get(renewalDueKey));
       // An agent in error could take none.
       const hasHighPriorityTasks =
         answer.status !== "error" && (await tasks.hasHighPriority(caller.projectId));
@@ -38,7 +47,7 @@ export function createHeartbeatRpc(
   };
 }
 
-function readHeartbeat(request: HeartbeatRequest): Heartbeat {
+function readHeartbeat(request: HeartbeatRequest, streamBootId: string | undefined): Heartbeat {
   const status = statusFromMessage(request.status);
   if (status === "pending") throw invalidField("status", "is set by the server alone");
   const { currentTask, heldLeases, acknowledgedCommands, error, session } = request;
@@ -58,8 +67,22 @@ function readHeartbeat(request: HeartbeatRequest): Heartbeat {
       deviceInfo: request.deviceInfo as JsonObject | undefined,
       gauges: isEmpty(request.gauges) ? undefined : request.gauges,
     },
-    session: session && { bootId: session.bootId, sequence: session.sequence },
+    session: readSession(session, streamBootId),
   };
+}
+
+function readSession(
+  session: HeartbeatRequest["session"],
+  streamBootId: string | undefined,
+): Heartbeat["session"] {
+  if (session === undefined) {
+    return streamBootId === undefined ? undefined : { bootId: streamBootId, sequence: undefined };
+  }
+  const { bootId, sequence } = session;
+  if (streamBootId !== undefined && bootId !== streamBootId) {
+    throw invalidField("session.boot_id", "must be the one that the stream began with");
+  }
+  return { bootId, sequence };
 }
 
 function readSeverity(number: NonNullable<HeartbeatRequest["error"]>["severity"]): "warning" | "fatal" {

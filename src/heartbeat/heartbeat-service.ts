@@ -21,7 +21,7 @@ import type {
 import type { TaskChange } from "../tasks/task-change.ts";
 import { renewToken } from "../tokens/token-service.ts";
 import { decideTransition } from "./decide-transition.ts";
-import { enterSession, type NewBeat } from "./enter-session.ts";
+import { enterByHello, enterSession, type NewBeat } from "./enter-session.ts";
 import { didAnything, type HeartbeatEffect, readEffect } from "./heartbeat-effect.ts";
 import { findEffect, type HeartbeatKey, insertEffect } from "./heartbeat-store.ts";
 
@@ -33,7 +33,8 @@ export interface Heartbeat {
   acknowledgedCommands: bigint[];
   error: { severity: "warning" | "fatal"; message: string; context: JsonObject | undefined } | undefined;
   profile: AgentProfile;
-  session: { bootId: string; sequence: bigint } | undefined;
+  /** Without a sequence the beat is of that run, and nothing is deduplicated. */
+  session: { bootId: string; sequence: bigint | undefined } | undefined;
 }
 
 /** What the server answers to a heartbeat. */
@@ -49,7 +50,11 @@ export interface HeartbeatAnswer {
 }
 
 /** What a transaction took of a heartbeat; the changes of tasks are for those who wait for some. */
-type Taken = Omit<HeartbeatAnswer, "renewedToken" | "commands"> & { changes: TaskChange[] };
+type Taken = Omit<HeartbeatAnswer, "renewedToken" | "commands"> & {
+  changes: TaskChange[];
+  /** Epoch of the run that began by this heartbeat, if one did. */
+  began?: bigint;
+};
 
 export interface StatusTransition {
   from: AgentStatus;
@@ -72,6 +77,8 @@ export interface HeartbeatListener {
   linkDropped(agent: AgentCaller, claim: TaskClaim): void;
   /** The agent was removed between its authentication and its heartbeat. */
   agentGone(agent: AgentCaller): void;
+  /** A new run of the agent's process was given its epoch; those of lower epochs are superseded. */
+  sessionBegan(agent: AgentCaller, epoch: bigint): void;
 }
 
 /**
@@ -93,7 +100,7 @@ export class HeartbeatService {
 
   /** `renewalDue`: the caller's token is past a third of its life. Throws NOT_FOUND, ABORTED. */
   async beat(caller: AgentCaller, heartbeat: Heartbeat, renewalDue: boolean): Promise<HeartbeatAnswer> {
-    const { changes, ...answer } = await this.#inAgentTransaction(caller, async (tx) => {
+    const { changes, began, ...answer } = await this.#inAgentTransaction(caller, async (tx) => {
       const locked = await lockAgent(tx, caller.projectId, caller.agentId);
       const taken = await this.#take(tx, caller, heartbeat, locked);
       const commands = await this.#exchangeCommands(tx, caller, heartbeat, locked);
@@ -104,11 +111,29 @@ export class HeartbeatService {
     this.#tasks.announce(changes);
     // After the commit, never before: who hears of a transition can rely on it.
     const { transition, duplicate } = answer;
+    if (began !== undefined) this.#listener.sessionBegan(caller, began);
     if (transition !== undefined && !duplicate) {
       const { projectId, project, agentId, agentName } = caller;
       this.#listener.transition({ projectId, project, agentId, agent: agentName, ...transition });
     }
     return answer;
+  }
+
+  /**
+   * Gives a run of the agent's process its epoch, as its first heartbeat would, so that it supersedes the run before.
+   * It is no heartbeat: the agent's state stays as it is. Throws NOT_FOUND, ABORTED.
+   */
+  async enter(caller: AgentCaller, bootId: string): Promise<bigint> {
+    const { projectId, agentId } = caller;
+    const { state, isNew } = await this.#inAgentTransaction(caller, async (tx) => {
+      const locked = await lockAgent(tx, projectId, agentId);
+      const entered = await enterByHello(tx, caller, locked, bootId);
+      if (entered.isNew)
+        await saveAgentState(tx, projectId, entered.state, { seen: false, statusChanged: false });
+      return entered;
+    });
+    if (isNew) this.#listener.sessionBegan(caller, state.epoch);
+    return state.epoch;
   }
 
   async #inAgentTransaction<T>(caller: AgentCaller, run: (tx: Tx) => Promise<T>): Promise<T> {
@@ -123,8 +148,10 @@ export class HeartbeatService {
   async #take(tx: Tx, caller: AgentCaller, heartbeat: Heartbeat, locked: LockedState): Promise<Taken> {
     const place = await enterSession(tx, caller, locked, heartbeat.session);
     switch (place.kind) {
-      case "new":
-        return await this.#apply(tx, caller, heartbeat, place);
+      case "new": {
+        const answer = await this.#apply(tx, caller, heartbeat, place);
+        return { ...answer, ...(place.state.epoch > locked.epoch && { began: place.state.epoch }) };
+      }
       case "late":
         return await this.#answerLate(tx, caller, heartbeat, locked, place.key);
     }

@@ -65,3 +65,24 @@ export async function forgetOldEffects(db: Db, batchSize: number): Promise<numbe
     RETURNING 1`);
   return rows.length;
 }
+
+/** A session as a stream knows it; `epoch` was the agent's newest when it began. */
+export interface OpenSession {
+  projectId: string;
+  agentId: string;
+  epoch: bigint;
+}
+
+/** The places in the list of those sessions whose agent has begun a newer one. */
+export async function findSuperseded(db: Db, sessions: readonly OpenSession[]): Promise<number[]> {
+  const rows = await db.execute<{ place: number }>(sql`
+    SELECT (given.place - 1)::int AS place
+    FROM unnest(
+      ${sql.param(sessions.map(({ projectId }) => projectId))}::uuid[],
+      ${sql.param(sessions.map(({ agentId }) => agentId))}::uuid[],
+      ${sql.param(sessions.map(({ epoch }) => String(epoch)))}::bigint[]
+    ) WITH ORDINALITY AS given(project_id, agent_id, epoch, place)
+    JOIN agent_states USING (project_id, agent_id)
+    WHERE agent_states.epoch > given.epoch`);
+  return rows.map(({ place }) => place);
+}

@@ -10,6 +10,7 @@ const REASON_DOMAIN = "drover";
 const codes = {
   aborted: Code.Aborted,
   "already-exists": Code.AlreadyExists,
+  "deadline-exceeded": Code.DeadlineExceeded,
   "failed-precondition": Code.FailedPrecondition,
   "invalid-argument": Code.InvalidArgument,
   "not-found": Code.NotFound,
@@ -54,9 +55,15 @@ async function* explainStream<T>(
 }
 
 function toConnectError(error: unknown, signal: AbortSignal, report: () => void): ConnectError {
+  const isOwn = error instanceof Refusal || error instanceof ConnectError;
+  if (!isOwn && signal.aborted) return ConnectError.from(signal.reason ?? error, Code.Canceled);
+  return explainError(error, report);
+}
+
+/** What a caller is shown of an error: what it may know, or else that the server failed; `report` hears of the latter. */
+export function explainError(error: unknown, report: () => void): ConnectError {
   if (error instanceof Refusal) return refusalToConnectError(error);
   if (error instanceof ConnectError) return error;
-  if (signal.aborted) return ConnectError.from(signal.reason ?? error, Code.Canceled);
   report();
   return new ConnectError("the server failed; its log says why", Code.Internal, undefined, undefined, error);
 }

@@ -14,6 +14,8 @@ export interface MethodPolicy {
   roles: readonly Role[] | "anyone";
   /** Whether an agent's token may still call it after it expired, which is for renewing that token alone. */
   expiredTokenMayCall?: true;
+  /** For a stream that answers a bad message and goes on: it checks each message that it reads by the same rule. */
+  validatesItself?: true;
   /** Whether it changes anything. Reading methods leave no audit entry. */
   audit: "changes" | "reads";
 }
@@ -33,7 +35,7 @@ const agentService = {
   completeTask: { roles: ["agent"], audit: "changes" },
   failTask: { roles: ["agent"], audit: "changes" },
   leave: { roles: ["agent"], audit: "changes" },
-  session: { roles: ["agent"], audit: "changes" },
+  session: { roles: ["agent"], validatesItself: true, audit: "changes" },
 } satisfies PolicyOf<typeof AgentService>;
 
 const fleetService = {

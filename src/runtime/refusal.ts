@@ -2,6 +2,7 @@
 export type RefusalKind =
   | "aborted"
   | "already-exists"
+  | "deadline-exceeded"
   | "failed-precondition"
   | "invalid-argument"
   | "not-found"

@@ -29,12 +29,13 @@ export async function insertCommand(
     FROM counted`);
 }
 
-/** Commands that the agent has not acknowledged, the oldest first, at most so many. */
+/** Commands above that sequence that the agent has not acknowledged, the oldest first, at most so many. */
 export async function listWaitingCommands(
   tx: Tx | Db,
   projectId: string,
   agentId: string,
   limit: number,
+  above = 0n,
 ): Promise<AgentCommand[]> {
   const rows = await tx.execute<{
     sequence: bigint;
@@ -44,6 +45,7 @@ export async function listWaitingCommands(
   }>(sql`
     SELECT sequence, kind, task_id, reason FROM agent_commands
     WHERE project_id = ${projectId} AND agent_id = ${agentId} AND acknowledged_at IS NULL
+      AND sequence > ${String(above)}::bigint
     ORDER BY sequence LIMIT ${limit}`);
   return [...rows].map(({ sequence, kind, task_id, reason }) => ({
     sequence,
@@ -51,6 +53,30 @@ export async function listWaitingCommands(
     taskId: task_id ?? undefined,
     reason,
   }));
+}
+
+/** An agent, and up to which sequence commands were sent to it. */
+export interface SentCommands {
+  projectId: string;
+  agentId: string;
+  sent: bigint;
+}
+
+/** The places in the list at which unacknowledged commands wait above what was sent. */
+export async function findUnsentCommands(db: Db, agents: readonly SentCommands[]): Promise<number[]> {
+  const rows = await db.execute<{ place: number }>(sql`
+    SELECT (given.place - 1)::int AS place
+    FROM unnest(
+      ${sql.param(agents.map(({ projectId }) => projectId))}::uuid[],
+      ${sql.param(agents.map(({ agentId }) => agentId))}::uuid[],
+      ${sql.param(agents.map(({ sent }) => String(sent)))}::bigint[]
+    ) WITH ORDINALITY AS given(project_id, agent_id, sent, place)
+    JOIN agent_states USING (project_id, agent_id)
+    WHERE agent_states.command_sequence > given.sent AND EXISTS (
+      SELECT 1 FROM agent_commands c
+      WHERE c.project_id = given.project_id AND c.agent_id = given.agent_id AND c.sequence > given.sent
+        AND c.acknowledged_at IS NULL)`);
+  return [...rows].map(({ place }) => place);
 }
 
 /** Notes that the agent has taken these commands; those of others and unknown ones are left alone. */

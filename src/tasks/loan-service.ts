@@ -177,6 +177,28 @@ export class LoanService {
     });
   }
 
+  /**
+   * Takes back tasks that were lent and could not be handed over; it counts as neither loss nor retry. Loans that are
+   * over are left alone. Throws NOT_FOUND for an agent that was removed, whose tasks are back already.
+   */
+  async takeBack(caller: AgentCaller, loans: { taskId: string; leaseEpoch: bigint }[]): Promise<void> {
+    const { projectId, agentId } = caller;
+    const error = { message: "its agent could not be reached", context: undefined };
+    const changes = await inTransaction(this.#db, async (tx) => {
+      await shareAgent(tx, projectId, agentId);
+      const endings: Parameters<typeof writeAll>[1] = [];
+      // In one order everywhere, so that two transactions do not wait for each other.
+      for (const loan of loans.toSorted((a, b) => (a.taskId < b.taskId ? -1 : 1))) {
+        const locked = await lockLoan(tx, keyOf(caller, loan.taskId, loan.leaseEpoch));
+        if (locked === undefined) continue;
+        const decision = decideTask(locked, { kind: "returned" }, this.#rules.backoff);
+        if (decision.kind === "end") endings.push({ loan: locked, decision, error });
+      }
+      return endings.length === 0 ? [] : await writeAll(tx, endings, { actor: "server" });
+    });
+    this.#waiting.announce(changes);
+  }
+
   async #writeResult(
     caller: AgentCaller,
     key: LoanKey,

@@ -24,6 +24,14 @@ export interface WaitingClaim {
   leave(): void;
 }
 
+/** Hears what happens to tasks, without waiting for any in particular. */
+export interface TaskListener {
+  /** A task may be claimed now, as far as this process knows. */
+  due(task: { projectId: string; kind: string }): void;
+  /** A change was committed. */
+  changed(change: TaskChange): void;
+}
+
 /**
  * Claims that wait for a task, in the order of their coming. A task that becomes due wakes one of them, which wakes the
  * next one when it found something: a thousand waiting agents are not all sent to the database for one task. Being woken
@@ -34,6 +42,7 @@ export class WaitingClaims implements Service {
   readonly #onError: (error: unknown) => void;
   readonly #claims = new Set<Claim>();
   readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #listeners: TaskListener[] = [];
   #poll: NodeJS.Timeout | undefined;
   #polling: Promise<void> = Promise.resolve();
   #busy = false;
@@ -86,12 +95,18 @@ export class WaitingClaims implements Service {
     return claim;
   }
 
+  /** For those who wait in a way of their own. */
+  listen(listener: TaskListener): void {
+    this.#listeners.push(listener);
+  }
+
   /** Tells of committed changes: pending tasks wake someone when they are due. */
   announce(changes: readonly TaskChange[]): void {
     const delays = new Map<string, { change: TaskChange; delayMs: number }>();
     for (const change of changes) {
+      for (const listener of this.#listeners) listener.changed(change);
       if (change.dueInMs === undefined) continue;
-      if (change.dueInMs === 0) this.#wakeOne(change);
+      if (change.dueInMs === 0) this.#tellDue(change);
       else
         delays.set(`${change.projectId} ${change.dueInMs} ${change.kind}`, {
           change,
@@ -105,10 +120,15 @@ export class WaitingClaims implements Service {
     if (this.#stopped || delayMs > LONGEST_TIMER_MS) return;
     const timer = setTimeout(() => {
       this.#timers.delete(timer);
-      this.#wakeOne(change);
+      this.#tellDue(change);
     }, delayMs);
     timer.unref();
     this.#timers.add(timer);
+  }
+
+  #tellDue(change: TaskChange): void {
+    this.#wakeOne(change);
+    for (const listener of this.#listeners) listener.due(change);
   }
 
   #wakeOne(task: { projectId: string; kind: string | undefined }): void {

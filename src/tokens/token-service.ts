@@ -4,7 +4,7 @@ import type { AgentCaller, Caller, Role } from "../identity/caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import { formatId, newUuid } from "../runtime/resource-id.ts";
-import type { Tx } from "../storage/database.ts";
+import type { Db, Tx } from "../storage/database.ts";
 import type { Labels } from "../storage/schema.ts";
 import { hashSecret, mintToken, parseToken } from "./token.ts";
 import {
@@ -13,6 +13,7 @@ import {
   lockAgentTokens,
   lockToken,
   putRenewal,
+  readRenewalDueMs,
   replaceSecret,
   retireOthers,
   revoke,
@@ -163,6 +164,11 @@ export async function renewToken(
   ttlMs: number,
 ): Promise<MintedToken | undefined> {
   return await mintRenewal(tx, caller, ttlMs, RENEWAL_REPLACED_AFTER_MS, "");
+}
+
+/** Milliseconds until the agent's token in force is past a third of its life, 0 from then on; undefined: never. */
+export async function renewalDueMs(db: Db, caller: AgentCaller): Promise<number | undefined> {
+  return await readRenewalDueMs(db, caller.projectId, caller.agentId);
 }
 
 async function mintRenewal(

@@ -304,3 +304,48 @@ export async function hasServerToken(tx: Tx): Promise<boolean> {
 export async function lockServerTokens(tx: Tx): Promise<void> {
   await tx.execute(sql`SELECT pg_advisory_xact_lock(hashtext('drover.server-tokens'))`);
 }
+
+/** The token of an open stream, and the agent that it belongs to, if it is one's. */
+export interface StreamToken {
+  tokenId: string;
+  projectId: string;
+  agentId: string | undefined;
+}
+
+/**
+ * The ids among them that open no stream any more: revoked, expired or gone. One that a renewal replaced is still good
+ * for what it opened, as long as its agent has a token in force.
+ */
+export async function findEnded(db: Db, given: readonly StreamToken[]): Promise<string[]> {
+  const rows = await db.execute<{ token_id: string }>(sql`
+    SELECT given.token_id
+    FROM unnest(
+      ${sql.param(given.map(({ tokenId }) => tokenId))}::uuid[],
+      ${sql.param(given.map(({ projectId }) => projectId))}::uuid[],
+      ${sql.param(given.map(({ agentId }) => agentId ?? null))}::uuid[]
+    ) AS given(token_id, project_id, agent_id)
+    LEFT JOIN tokens t ON t.id = given.token_id
+    WHERE t.id IS NULL OR t.revoked_at IS NOT NULL OR t.expires_at <= clock_timestamp()
+      OR (t.retired_at IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM tokens newer
+        WHERE newer.project_id = given.project_id AND newer.agent_id = given.agent_id
+          AND newer.revoked_at IS NULL AND newer.retired_at IS NULL AND newer.activated_at IS NOT NULL
+          AND (newer.expires_at IS NULL OR newer.expires_at > clock_timestamp())))`);
+  return rows.map((row) => row.token_id);
+}
+
+/** Milliseconds until the agent's token in force is past a third of its life, 0 from then on; undefined: never. */
+export async function readRenewalDueMs(
+  db: Db,
+  projectId: string,
+  agentId: string,
+): Promise<number | undefined> {
+  const [row] = await db.execute<{ due_ms: number | null }>(sql`
+    SELECT greatest(0, ceil(extract(epoch FROM
+      minted_at + (expires_at - minted_at) / 3 - clock_timestamp()) * 1000))::float8 AS due_ms
+    FROM tokens
+    WHERE project_id = ${projectId} AND agent_id = ${agentId}
+      AND revoked_at IS NULL AND retired_at IS NULL AND activated_at IS NOT NULL
+    ORDER BY minted_at DESC LIMIT 1`);
+  return row?.due_ms ?? undefined;
+}

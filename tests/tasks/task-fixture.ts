@@ -62,6 +62,7 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
   const held = new HeldTasks(db, allRules, waiting, ({ taskId }, error) => unhandled.push({ taskId, error }));
   const listener = {
     transition: () => {},
+    sessionBegan: () => {},
     agentGone: () => {},
     linkDropped: (_agent: AgentCaller, claim: { taskId: string }) => void droppedLinks.push(claim.taskId),
   };

@@ -1,0 +1,54 @@
+import type { JsonObject } from "@bufbuild/protobuf";
+import { type Client, createClient } from "@connectrpc/connect";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+
+/** TLS for https addresses, as node:tls takes it; texts are PEM. */
+export interface TlsOptions {
+  readonly ca?: string;
+  readonly cert?: string;
+  readonly key?: string;
+  readonly servername?: string;
+}
+
+/** Where the server is. */
+export interface ServerOptions {
+  /** Address of the native gRPC port, such as http://127.0.0.1:9090; https for TLS. */
+  readonly url: string;
+  readonly tls?: TlsOptions | undefined;
+}
+
+/** What an agent says of itself; left out means unchanged at the server. */
+export interface AgentProfile {
+  readonly labels?: Readonly<Record<string, string>> | undefined;
+  readonly capabilities?: readonly string[] | undefined;
+  readonly deviceInfo?: JsonObject | undefined;
+}
+
+/** One connection of its own, and the client that speaks over it. */
+export interface OpenConnection {
+  readonly client: Client<typeof AgentService>;
+  close(): void;
+}
+
+// Below the minute after which proxies and NATs forget a silent connection, and above what servers call a flood.
+const PING_INTERVAL_MS = 20_000;
+const PING_TIMEOUT_MS = 10_000;
+
+/**
+ * Prepares a connection that is used for one session stream or one call, and closed with it: what was broken about
+ * one is never carried into the next.
+ */
+export function openConnection({ url, tls }: ServerOptions): OpenConnection {
+  const sessionManager = new Http2SessionManager(
+    url,
+    { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS },
+    tls === undefined ? {} : { ...tls },
+  );
+  const transport = createGrpcTransport({ baseUrl: url, sessionManager, readMaxBytes: 4 * 1024 * 1024 });
+  return { client: createClient(AgentService, transport), close: () => sessionManager.abort() };
+}
+
+export function bearer(token: string): { authorization: string } {
+  return { authorization: `Bearer ${token}` };
+}

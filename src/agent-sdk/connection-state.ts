@@ -1,0 +1,21 @@
+import type { CallRefusal } from "./agent-error.ts";
+import type { SessionEnd } from "./plan-reconnect.ts";
+
+/**
+ * Where the connection stands:
+ *
+ *                    ┌───────────── go elsewhere, new token ─────────────┐
+ *                    │                                                   ▼
+ *   connecting ──▶ live ──failed──▶ waiting ──▶ connecting ◀────────── moving
+ *       │                              ▲
+ *       └──────────failed──────────────┘
+ *
+ *   any of them ──left, closed, or refused for good──▶ ended
+ */
+export type ConnectionState =
+  | { readonly kind: "connecting"; readonly attempt: number }
+  | { readonly kind: "live"; readonly epoch: bigint; readonly intervalMs: number; readonly leaseMs: number }
+  /** The old stream still answers what it was asked; then a new one is opened. */
+  | { readonly kind: "moving"; readonly why: string }
+  | { readonly kind: "waiting"; readonly delayMs: number; readonly because: CallRefusal }
+  | { readonly kind: "ended"; readonly end: SessionEnd };

@@ -1,0 +1,138 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import {
+  type SessionGoElsewhere,
+  type SessionResponse,
+  SessionResponseSchema,
+} from "../../gen/drover/v1/agent_service_pb.js";
+import type { Task } from "../../gen/drover/v1/task_pb.js";
+import type { AgentCaller } from "../identity/caller.ts";
+import { Refusal } from "../runtime/refusal.ts";
+import type { Assigner } from "./assigner.ts";
+import { CommandDelivery } from "./command-delivery.ts";
+import type { CommandSource } from "./command-source.ts";
+import { Outbox } from "./outbox.ts";
+import type { Answer } from "./session-calls.ts";
+import { TaskRoom } from "./task-room.ts";
+import type { TaskSource } from "./task-source.ts";
+
+/** Messages that wait for an agent to read them; beyond that the server stops reading what the agent says. */
+const OUTBOX_CAPACITY = 8;
+/** How long an ended stream's last word may wait behind what its agent does not read. */
+const LAST_WORD_MS = 300;
+
+/** What all sessions of a server share. */
+export interface SessionParts {
+  readonly assigner: Assigner;
+  readonly tasks: TaskSource;
+  readonly commands: CommandSource;
+  readonly onError: (problem: string, error: unknown) => void;
+}
+
+/** Which run of the agent's process speaks. */
+export interface AgentRun {
+  readonly bootId: string;
+  readonly epoch: bigint;
+}
+
+/** One agent's open stream: what is on its way to the agent, and what the agent is waiting for. */
+export class AgentSession {
+  readonly caller: AgentCaller;
+  readonly room: TaskRoom;
+  readonly commands: CommandDelivery;
+  /** When the stream was opened, in ms of the monotonic clock. */
+  readonly openedAtMs: number;
+  /** Undefined until the agent said hello. */
+  run: AgentRun | undefined;
+  readonly #outbox: Outbox<SessionResponse>;
+  readonly #parts: SessionParts;
+  readonly #cutOff: () => void;
+
+  constructor(caller: AgentCaller, parts: SessionParts, cutOff: () => void) {
+    this.caller = caller;
+    this.openedAtMs = performance.now();
+    this.#parts = parts;
+    this.#cutOff = cutOff;
+    this.#outbox = new Outbox(OUTBOX_CAPACITY, () => this.room.open());
+    const outbox = this.#outbox;
+    this.room = new TaskRoom(caller, parts.assigner, {
+      get room() {
+        return outbox.room;
+      },
+      put: (task) => this.#put(0n, { case: "assignment", value: task }),
+      returnUndelivered: (tasks) => this.#takeBack(tasks),
+    });
+    this.commands = new CommandDelivery(
+      caller,
+      parts.commands,
+      (command) => this.#put(0n, { case: "command", value: command }),
+      (error) => parts.onError("commands were not sent", error),
+    );
+  }
+
+  /** What the door sends. */
+  get messages(): AsyncIterable<SessionResponse> {
+    return this.#outbox;
+  }
+
+  get isClosed(): boolean {
+    return this.#outbox.isClosed;
+  }
+
+  /** Sends an answer once there is room; false where the stream has ended. */
+  async answer(inReplyTo: bigint, answer: Answer): Promise<boolean> {
+    return await this.#put(inReplyTo, answer);
+  }
+
+  /** Asks the agent to open its stream anew, and gives it no more tasks by this one. */
+  sendElsewhere(reason: SessionGoElsewhere["reason"]): void {
+    this.room.close();
+    this.#outbox.putNow(messageOf(0n, { case: "goElsewhere", value: { reason } }));
+  }
+
+  /** Ends the stream, by an error if one is given, after all that is on its way. */
+  close(failure?: { readonly reason: unknown }): void {
+    this.room.close();
+    this.#outbox.close(failure);
+  }
+
+  /** Ends the stream now; nothing more is delivered. An agent that does not read is cut off. */
+  end(reason: Refusal): void {
+    this.room.close();
+    this.#abort(reason);
+    // Without effect on a call that is over by then.
+    setTimeout(this.#cutOff, LAST_WORD_MS).unref();
+  }
+
+  /** Resolves when the stream has ended, in whatever way, and all that was not delivered is taken care of. */
+  async ended(): Promise<void> {
+    await this.#outbox.done();
+    this.room.close();
+    this.#abort(undefined);
+  }
+
+  #abort(reason: unknown): void {
+    const undelivered = this.#outbox
+      .abort(reason)
+      .flatMap(({ message }) => (message.case === "assignment" ? [message.value] : []));
+    if (undelivered.length > 0) this.#takeBack(undelivered);
+  }
+
+  async #put(inReplyTo: bigint, answer: Answer): Promise<boolean> {
+    return await this.#outbox.put(messageOf(inReplyTo, answer));
+  }
+
+  #takeBack(tasks: Task[]): void {
+    this.#parts.tasks.takeBack(this.caller, tasks).catch((error: unknown) => {
+      // Those of an agent that was removed are back already.
+      if (error instanceof Refusal && error.kind === "not-found") return;
+      this.#parts.onError("tasks that were not delivered return at their leases' end", error);
+    });
+  }
+}
+
+function messageOf(
+  inReplyTo: bigint,
+  message: NonNullable<MessageInitShape<typeof SessionResponseSchema>["message"]>,
+): SessionResponse {
+  return create(SessionResponseSchema, { inReplyTo, message });
+}

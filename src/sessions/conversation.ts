@@ -1,0 +1,168 @@
+import type { DescMessage, Message } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import type { ConnectError, HandlerContext } from "@connectrpc/connect";
+import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import type { SessionReady, SessionRequest } from "../../gen/drover/v1/agent_service_pb.js";
+import { streamBootIdKey } from "../heartbeat/heartbeat-rpc.ts";
+import type { AgentCaller } from "../identity/caller.ts";
+import { assertNever } from "../runtime/assert-never.ts";
+import { invalidField, Refusal } from "../runtime/refusal.ts";
+import { renewalDueKey } from "../tokens/authenticate.ts";
+import type { AgentSession } from "./agent-session.ts";
+import type { CommandSource } from "./command-source.ts";
+import type { RenewalDue } from "./renewal-due.ts";
+import {
+  type AgentCalls,
+  type Answer,
+  type CallSaying,
+  checkSaying,
+  leave,
+  makeCall,
+} from "./session-calls.ts";
+import { refusalToMessage } from "./session-refusal.ts";
+import type { SessionRegistry } from "./session-registry.ts";
+
+/** What conversations need of the rest of the server. */
+export interface ConversationParts {
+  readonly registry: SessionRegistry;
+  readonly commands: Pick<CommandSource, "acknowledge">;
+  /** The calls that messages are. */
+  readonly calls: AgentCalls;
+  /** Gives the run its epoch; refuses one that was superseded. */
+  enter(caller: AgentCaller, bootId: string): Promise<bigint>;
+  /** The rule for every message; throws a refusal with the violations. */
+  validate(schema: DescMessage, message: Message): void;
+  /** What a caller is shown of an error. */
+  explain(error: unknown): ConnectError;
+  readonly heartbeatIntervalMs: number;
+  readonly leaseMs: number;
+}
+
+/** One message that says something. */
+type Said = Exclude<SessionRequest["message"], { case: undefined }>;
+
+/**
+ * Hears an agent out. Its messages are answered one after another, each before the next is read: so their order is
+ * kept, and a slow database or an agent that does not read its answers slows the reading.
+ */
+export class Conversation {
+  readonly #session: AgentSession;
+  readonly #context: HandlerContext;
+  readonly #renewalDue: RenewalDue;
+  readonly #parts: ConversationParts;
+
+  constructor(
+    session: AgentSession,
+    context: HandlerContext,
+    renewalDue: RenewalDue,
+    parts: ConversationParts,
+  ) {
+    this.#session = session;
+    this.#context = context;
+    this.#renewalDue = renewalDue;
+    this.#parts = parts;
+  }
+
+  /** Resolves when the agent has said its last; an error ends the stream after the answers before it. Never rejects. */
+  async run(requests: AsyncIterable<SessionRequest>): Promise<void> {
+    try {
+      for await (const request of requests) {
+        if (this.#session.isClosed || (await this.#take(request)) === "over") break;
+      }
+      this.#session.close();
+    } catch (reason) {
+      this.#session.close({ reason });
+    }
+  }
+
+  async #take({ id, message }: SessionRequest): Promise<"over" | undefined> {
+    if (this.#session.run === undefined) {
+      const answer = await this.#greet(message);
+      await this.#session.answer(id, answer);
+      this.#session.commands.wake();
+      return undefined;
+    }
+    const answer = await this.#answer(message);
+    await this.#session.answer(id, answer);
+    if (message.case === "ready" && answer.case === "done") this.#session.room.open();
+    return message.case === "goodbye" && answer.case === "done" ? "over" : undefined;
+  }
+
+  /** The answer to hello. Throws whatever keeps the stream from being one. */
+  async #greet(message: SessionRequest["message"]): Promise<Answer> {
+    if (message.case !== "hello") {
+      throw new Refusal("failed-precondition", "the first message has to be hello", {
+        reason: "HELLO_EXPECTED",
+      });
+    }
+    checkSaying(message, this.#parts.validate);
+    const { bootId } = message.value;
+    const epoch = await this.#parts.enter(this.#session.caller, bootId);
+    // Revoked while the database was asked: such a stream must not end the one that is in its right.
+    if (!this.#session.isClosed) this.#parts.registry.enter(this.#session, { bootId, epoch });
+    this.#context.values.set(streamBootIdKey, bootId);
+    const { heartbeatIntervalMs, leaseMs } = this.#parts;
+    return {
+      case: "welcome",
+      value: {
+        epoch,
+        heartbeatInterval: durationFromMs(heartbeatIntervalMs),
+        lease: durationFromMs(leaseMs),
+      },
+    };
+  }
+
+  /** The answer to any other message; a refusal of it is an answer too. */
+  async #answer(message: SessionRequest["message"]): Promise<Answer> {
+    try {
+      if (message.case === undefined) throw invalidField("message", "is needed, and of a kind that is known");
+      checkSaying(message, this.#parts.validate);
+      return await this.#serve(message);
+    } catch (error) {
+      // The run is over, and with it the stream.
+      if (error instanceof Refusal && error.reason === "SESSION_SUPERSEDED") throw error;
+      return { case: "refusal", value: refusalToMessage(this.#parts.explain(error)) };
+    }
+  }
+
+  async #serve(message: Said): Promise<Answer> {
+    switch (message.case) {
+      case "hello":
+        throw new Refusal("failed-precondition", "hello was said already");
+      case "heartbeat":
+        return await this.#beat(message);
+      case "error":
+      case "taskUpdate":
+      case "taskComplete":
+      case "taskFail":
+        return await makeCall(this.#parts.calls, message, this.#context);
+      case "ready":
+        return await this.#setRoom(message.value);
+      case "commandAcknowledgement":
+        await this.#parts.commands.acknowledge(this.#session.caller, message.value.sequences);
+        return done;
+      case "goodbye":
+        this.#session.room.close();
+        return await leave(this.#parts.calls, this.#context);
+      default:
+        return assertNever(message);
+    }
+  }
+
+  async #beat(message: Extract<CallSaying, { case: "heartbeat" }>): Promise<Answer> {
+    this.#context.values.set(renewalDueKey, await this.#renewalDue.now());
+    const answer = await makeCall(this.#parts.calls, message, this.#context);
+    // What an agent in error has room for is given to it again from here on.
+    if (answer.case === "heartbeat" && answer.value.agentStatus !== AgentStatus.ERROR) {
+      this.#session.room.open();
+    }
+    return answer;
+  }
+
+  async #setRoom({ slots, kinds }: SessionReady): Promise<Answer> {
+    await this.#session.room.set(slots, kinds);
+    return done;
+  }
+}
+
+const done: Answer = { case: "done", value: {} };

@@ -1,0 +1,170 @@
+import type { AgentCaller } from "../identity/caller.ts";
+import { Refusal } from "../runtime/refusal.ts";
+import type { Service } from "../runtime/service.ts";
+import type { AgentRun, AgentSession } from "./agent-session.ts";
+import type { Assigner } from "./assigner.ts";
+import type { CommandSource } from "./command-source.ts";
+
+const LOOK_EVERY_MS = 1_000;
+const HELLO_WITHIN_MS = 10_000;
+/** How long agents get to go elsewhere before a stopping server ends their streams. */
+const ELSEWHERE_GRACE_MS = 2_000;
+
+export interface RegistryParts {
+  readonly assigner: Assigner;
+  readonly commands: CommandSource;
+  /** The places in the list of those sessions whose agent has begun a newer one. */
+  findSuperseded(sessions: { projectId: string; agentId: string; epoch: bigint }[]): Promise<number[]>;
+  /** What a superseded run is told. */
+  superseded(): Refusal;
+  readonly onError: (problem: string, error: unknown) => void;
+  readonly helloWithinMs?: number;
+  readonly elsewhereGraceMs?: number;
+}
+
+type Heard = AgentSession & { run: AgentRun };
+
+/**
+ * The open streams of agents, at most one for each agent. Once a second, and for all of them together, it looks for
+ * what other servers did: a newer run of an agent, a command, a task. It also sends the silent away, and everybody when
+ * the server stops.
+ */
+export class SessionRegistry implements Service {
+  readonly #parts: RegistryParts;
+  readonly #open = new Set<AgentSession>();
+  readonly #byAgent = new Map<string, Heard>();
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+  #isStopping = false;
+  #onEmpty: (() => void) | undefined;
+
+  constructor(parts: RegistryParts) {
+    this.#parts = parts;
+  }
+
+  /** A stream was opened; refuses it where the server is about to stop. */
+  add(session: AgentSession): void {
+    if (this.#isStopping) throw stopping();
+    this.#open.add(session);
+  }
+
+  /** A stream has ended. It may have been replaced long before; its successor is not touched. */
+  remove(session: AgentSession): void {
+    this.#open.delete(session);
+    if (this.#byAgent.get(session.caller.agentId) === session) this.#byAgent.delete(session.caller.agentId);
+    if (this.#open.size === 0) this.#onEmpty?.();
+  }
+
+  /** The agent said hello by this stream: those of older runs end, and so does an older stream of the same run. */
+  enter(session: AgentSession, run: AgentRun): void {
+    const { agentId } = session.caller;
+    const present = this.#byAgent.get(agentId);
+    if (present !== undefined && present.run.epoch > run.epoch) throw this.#parts.superseded();
+    const heard: Heard = Object.assign(session, { run });
+    this.#byAgent.set(agentId, heard);
+    if (present === undefined || present === session) return;
+    present.end(present.run.epoch < run.epoch ? this.#parts.superseded() : replaced());
+  }
+
+  /** A run of the agent's process began: streams of older ones end. */
+  sessionBegan(agentId: string, epoch: bigint): void {
+    const present = this.#byAgent.get(agentId);
+    if (present !== undefined && present.run.epoch < epoch) this.#end(present, this.#parts.superseded());
+  }
+
+  /** There is a command for the agent. */
+  commandWaits(agentId: string): void {
+    this.#byAgent.get(agentId)?.commands.wake();
+  }
+
+  /** The agent may take tasks again. */
+  recovered(agentId: string): void {
+    this.#byAgent.get(agentId)?.room.open();
+  }
+
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => {
+      this.#endSilent();
+      // A database that is slower than the interval is not asked twice at once.
+      this.#looking ??= this.#look().finally(() => {
+        this.#looking = undefined;
+      });
+    }, LOOK_EVERY_MS);
+    this.#timer.unref();
+  }
+
+  /** Asks every agent to go elsewhere and waits for a moment, then ends what is left. Before the doors are closed. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    clearInterval(this.#timer);
+    for (const session of this.#open) {
+      if (session.run === undefined) session.close({ reason: stopping() });
+      else session.sendElsewhere("the server is stopping");
+    }
+    await this.#emptyWithin(this.#parts.elsewhereGraceMs ?? ELSEWHERE_GRACE_MS);
+    for (const session of [...this.#open]) session.close({ reason: stopping() });
+    await this.#looking;
+  }
+
+  async #emptyWithin(ms: number): Promise<void> {
+    if (this.#open.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms);
+      this.#onEmpty = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  #endSilent(): void {
+    const since = performance.now() - (this.#parts.helloWithinMs ?? HELLO_WITHIN_MS);
+    for (const session of this.#open) {
+      if (session.run === undefined && session.openedAtMs < since) session.end(silent());
+    }
+  }
+
+  #end(session: Heard, reason: Refusal): void {
+    if (this.#byAgent.get(session.caller.agentId) === session) this.#byAgent.delete(session.caller.agentId);
+    session.end(reason);
+  }
+
+  async #look(): Promise<void> {
+    const sessions = [...this.#byAgent.values()];
+    if (sessions.length === 0) return;
+    try {
+      for (const place of await this.#parts.findSuperseded(sessions.map(openSessionOf))) {
+        const session = sessions[place];
+        if (session !== undefined) this.#end(session, this.#parts.superseded());
+      }
+      for (const place of await this.#parts.commands.findWaiting(
+        sessions.map(({ commands }) => commands.place),
+      )) {
+        sessions[place]?.commands.wake();
+      }
+      await this.#parts.assigner.look();
+    } catch (error) {
+      this.#parts.onError("open streams were not looked after; it is tried again", error);
+    }
+  }
+}
+
+function openSessionOf({ caller, run }: { caller: AgentCaller; run: AgentRun }) {
+  return { projectId: caller.projectId, agentId: caller.agentId, epoch: run.epoch };
+}
+
+function replaced(): Refusal {
+  return new Refusal("aborted", "this run of the agent has opened another stream", {
+    reason: "STREAM_REPLACED",
+  });
+}
+
+function silent(): Refusal {
+  return new Refusal("deadline-exceeded", "the stream did not begin with hello in time", {
+    reason: "HELLO_EXPECTED",
+  });
+}
+
+function stopping(): Refusal {
+  return new Refusal("unavailable", "the server is stopping", { retryAfterMs: 0 });
+}

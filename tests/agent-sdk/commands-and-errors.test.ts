@@ -1,0 +1,125 @@
+import { describe, expect, it } from "vitest";
+import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import type { TaskHandler } from "../../src/agent-sdk/agent-client.ts";
+import { taskId } from "./fake-session-server.ts";
+import { agentOf, fakeServer } from "./with-agent.ts";
+
+const endless: TaskHandler = (_task, { signal }) =>
+  new Promise((_resolve, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+
+describe("commands", () => {
+  it("cancelTask stops the work, once, whichever way it comes, and is acknowledged", async () => {
+    const server = await fakeServer();
+    const { client, sees, events } = agentOf(server);
+    await client.start();
+    void client.work({ work: endless });
+    await server.hears("ready");
+    server.assign({ id: taskId(1) });
+    await sees("taskBegan");
+    const command = { sequence: 7n, kind: "cancelTask", taskId: taskId(1), reason: "not needed" };
+    server.answers.heartbeat = () => ({ commands: [command] });
+    server.stream.say({ case: "command", value: command });
+    expect((await sees("taskDropped")).why).toMatchObject({ reason: "cancelled", message: "not needed" });
+    expect((await server.hears("commandAcknowledgement")).said.sequences).toEqual([7n]);
+    const { index } = await server.hears("ready", ({ slots }) => slots === 1, 3);
+    await server.hears("heartbeat", () => true, index);
+    expect(events.filter(({ kind }) => kind === "taskStopping")).toHaveLength(1);
+    expect(server.all("taskFail")).toEqual([]);
+  });
+
+  it("of an unknown kind are acknowledged, or they would come for ever, and reported", async () => {
+    const server = await fakeServer();
+    const { client } = agentOf(server);
+    await client.start();
+    server.stream.say({ case: "command", value: { sequence: 1n, kind: "selfDestruct" } });
+    await server.hears("commandAcknowledgement", ({ sequences }) => sequences.includes(1n));
+    const { said } = await server.hears("error");
+    expect(said).toMatchObject({
+      severity: Severity.WARNING,
+      message: expect.stringContaining("selfDestruct"),
+    });
+  });
+});
+
+describe("errors", () => {
+  it("are reported between heartbeats", async () => {
+    const server = await fakeServer();
+    const { client } = agentOf(server);
+    await client.start();
+    expect(await client.reportError({ severity: "major", message: "hot", context: { celsius: 99 } })).toBe(
+      "error_1",
+    );
+    expect(server.all("error")[0]).toMatchObject({ severity: Severity.MAJOR, context: { celsius: 99 } });
+    await expect(
+      client.reportError({ severity: "info", message: "x", context: { x: "x".repeat(17_000) } }),
+    ).rejects.toThrow(RangeError);
+  });
+
+  it("a fatal one goes out at once, stops all work, and lasts until recovery", async () => {
+    const server = await fakeServer();
+    server.intervalMs = 60_000;
+    const { client, sees } = agentOf(server);
+    server.answers.heartbeat = ({ error }) =>
+      error === undefined ? {} : { taskFailures: { attempted: 1, requeued: 1, failed: 0 } };
+    await client.start();
+    void client.work({ work: endless });
+    await server.hears("ready");
+    await server.hears("heartbeat");
+    server.assign({ id: taskId(1) });
+    await sees("taskBegan");
+    const counts = await client.fatal("driver lost", { device: 0 });
+    expect(counts).toEqual({ attempted: 1, requeued: 1, failed: 0 });
+    const beat = await server.hears("heartbeat", ({ error }) => error !== undefined);
+    expect(beat.said).toMatchObject({
+      status: AgentStatus.ERROR,
+      error: { severity: Severity.FATAL, message: "driver lost" },
+    });
+    expect((await sees("taskDropped")).why.reason).toBe("fatal");
+    client.recover();
+    const well = await server.hears("heartbeat", ({ status }) => status === AgentStatus.ONLINE, beat.index);
+    expect(well.said.session?.sequence).toBe(3n);
+    expect(server.all("taskComplete").length + server.all("taskFail").length).toBe(0);
+  });
+});
+
+describe("heartbeats", () => {
+  it("tell all of the agent first, and again when the server asks for it", async () => {
+    const server = await fakeServer();
+    server.intervalMs = 50;
+    const { client } = agentOf(server, {
+      labels: { zone: "a" },
+      capabilities: ["gpu"],
+      deviceInfo: { cores: 2 },
+    });
+    server.answers.heartbeat = ({ session }) => ({ reportFullState: session?.sequence === 2n });
+    await client.start();
+    client.setGauges({ rate: 1.5 });
+    await server.hears("heartbeat", ({ session }) => session?.sequence === 4n);
+    const beats = server.all("heartbeat").slice(0, 4);
+    expect(beats.map(({ session }) => session?.sequence)).toEqual([1n, 2n, 3n, 4n]);
+    expect(beats.map(({ labels }) => labels.zone)).toEqual(["a", undefined, "a", undefined]);
+    expect(beats.map(({ deviceInfo }) => deviceInfo)).toEqual([
+      { cores: 2 },
+      undefined,
+      { cores: 2 },
+      undefined,
+    ]);
+    expect(beats[3]?.gauges).toEqual({ rate: 1.5 });
+    expect(() => client.setGauges({ rate: Number.NaN })).toThrow(RangeError);
+  });
+
+  it("go out at the interval that the server dictates", async () => {
+    const server = await fakeServer();
+    server.intervalMs = 150;
+    const { client } = agentOf(server);
+    await client.start();
+    await server.hears("heartbeat", ({ session }) => session?.sequence === 5n);
+    const times = server.heard.flatMap(({ request, atMs }) =>
+      request.message.case === "heartbeat" ? [atMs] : [],
+    );
+    const gaps = times.slice(1).map((atMs, index) => atMs - (times[index] ?? 0));
+    // Timers are late on a busy machine and never early.
+    expect(Math.min(...gaps)).toBeGreaterThan(100);
+  });
+});
