@@ -271,6 +271,9 @@ function createServices(
     ...createHeartbeatRpc(heartbeats, held, config.heartbeatIntervalMs),
     ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId)),
     ...createLoanRpc(tasks.loans),
+    ...createLeaveRpc(db, held, ({ project, agentName: agent }, { from, to, reason }) =>
+      logger.info({ project, agent, from, to, reason }, "agent liveness changed"),
+    ),
   };
   const session = createSessionRpc({
     calls,
@@ -290,9 +293,6 @@ function createServices(
       ...createEnrollRpc(db, config),
       ...calls,
       ...session,
-      ...createLeaveRpc(db, held, ({ project, agentName: agent }, { from, to, reason }) =>
-        logger.info({ project, agent, from, to, reason }, "agent liveness changed"),
-      ),
       ...createRotateTokenRpc(db, config.agentTokenTtlMs),
     }),
     serve(FleetService, {
