@@ -78,6 +78,11 @@ export class AgentSession {
     return this.#outbox.isClosed;
   }
 
+  /** Notes that the token was in force at that time, so that what the agent says needs no look at it. */
+  confirm(atMs: number): void {
+    this.caller.authenticatedAtMs = Math.max(this.caller.authenticatedAtMs, atMs);
+  }
+
   /** Sends an answer once there is room; false where the stream has ended. */
   async answer(inReplyTo: bigint, answer: Answer): Promise<boolean> {
     return await this.#put(inReplyTo, answer);
@@ -99,8 +104,13 @@ export class AgentSession {
   end(reason: Refusal): void {
     this.room.close();
     this.#abort(reason);
-    // Without effect on a call that is over by then.
-    setTimeout(this.#cutOff, LAST_WORD_MS).unref();
+    this.#cutOffSoon();
+  }
+
+  /** Ends the stream for a server that stops: what is on its way is still delivered, if the agent reads it at once. */
+  endForStop(reason: Refusal): void {
+    this.close({ reason });
+    this.#cutOffSoon();
   }
 
   /** Resolves when the stream has ended, in whatever way, and all that was not delivered is taken care of. */
@@ -108,6 +118,11 @@ export class AgentSession {
     await this.#outbox.done();
     this.room.close();
     this.#abort(undefined);
+  }
+
+  #cutOffSoon(): void {
+    // Without effect on a call that is over by then.
+    setTimeout(this.#cutOff, LAST_WORD_MS).unref();
   }
 
   #abort(reason: unknown): void {

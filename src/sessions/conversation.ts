@@ -119,8 +119,7 @@ export class Conversation {
       checkSaying(message, this.#parts.validate);
       return await this.#serve(message);
     } catch (error) {
-      // The run is over, and with it the stream.
-      if (error instanceof Refusal && error.reason === "SESSION_SUPERSEDED") throw error;
+      if (error instanceof Refusal && endsStream(error)) throw error;
       return { case: "refusal", value: refusalToMessage(this.#parts.explain(error)) };
     }
   }
@@ -163,6 +162,11 @@ export class Conversation {
     await this.#session.room.set(slots, kinds);
     return done;
   }
+}
+
+/** The run is over, or its token is no good any more, and with it the stream. */
+function endsStream({ kind, reason }: Refusal): boolean {
+  return kind === "unauthenticated" || reason === "SESSION_SUPERSEDED";
 }
 
 const done: Answer = { case: "done", value: {} };

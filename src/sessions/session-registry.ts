@@ -42,10 +42,10 @@ export class SessionRegistry implements Service {
     this.#parts = parts;
   }
 
-  /** A stream was opened; refuses it where the server is about to stop. */
+  /** A stream was opened; ended at once where the server is about to stop. */
   add(session: AgentSession): void {
-    if (this.#isStopping) throw stopping();
     this.#open.add(session);
+    if (this.#isStopping) session.endForStop(stopping());
   }
 
   /** A stream has ended. It may have been replaced long before; its successor is not touched. */
@@ -98,11 +98,11 @@ export class SessionRegistry implements Service {
     this.#isStopping = true;
     clearInterval(this.#timer);
     for (const session of this.#open) {
-      if (session.run === undefined) session.close({ reason: stopping() });
+      if (session.run === undefined) session.endForStop(stopping());
       else session.sendElsewhere("the server is stopping");
     }
     await this.#emptyWithin(this.#parts.elsewhereGraceMs ?? ELSEWHERE_GRACE_MS);
-    for (const session of [...this.#open]) session.close({ reason: stopping() });
+    for (const session of [...this.#open]) session.endForStop(stopping());
     await this.#looking;
   }
 

@@ -1,6 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { AgentService, SessionRequest } from "../../gen/drover/v1/agent_service_pb.js";
-import { type AgentCaller, callerWithRole } from "../identity/caller.ts";
+import { type AgentCaller, callerKey, callerWithRole } from "../identity/caller.ts";
 import { cutOffKey } from "../runtime/cut-off.ts";
 import { renewalDueKey } from "../tokens/authenticate.ts";
 import type { OpenStreams } from "../tokens/open-streams.ts";
@@ -19,7 +19,9 @@ export interface SessionRpcParts extends SessionParts, ConversationParts {
 export function createSessionRpc(parts: SessionRpcParts): Pick<ServiceImpl<typeof AgentService>, "session"> {
   return {
     session(requests, context) {
-      const caller = callerWithRole(context, "agent");
+      // A caller of its own: it is confirmed again and again while the stream is open.
+      const caller = { ...callerWithRole(context, "agent") };
+      context.values.set(callerKey, caller);
       const session = new AgentSession(caller, parts, context.values.get(cutOffKey));
       const renewalDue = new RenewalDue(context.values.get(renewalDueKey), () => parts.renewalDueMs(caller));
       parts.registry.add(session);
@@ -37,7 +39,13 @@ async function accompany(
   { registry, streams }: SessionRpcParts,
 ): Promise<void> {
   const { tokenId, projectId, agentId } = session.caller;
-  const forget = streams.add({ tokenId, projectId, agentId, end: (reason) => session.end(reason) });
+  const forget = streams.add({
+    tokenId,
+    projectId,
+    agentId,
+    confirm: (atMs) => session.confirm(atMs),
+    end: (reason) => session.end(reason),
+  });
   // A stream that is ended by its token waits no more for what the agent has to say.
   void conversation.run(requests);
   await session.ended();

@@ -9,6 +9,8 @@ const LOOK_EVERY_MS = 400;
 
 /** A stream that lasts no longer than the token that opened it. */
 export interface OpenStream extends StreamToken {
+  /** The token was in force at that time, in ms of the monotonic clock. */
+  confirm(atMs: number): void;
   /** Ends the stream; called once. */
   end(reason: Refusal): void;
 }
@@ -72,9 +74,13 @@ export class OpenStreams implements Service {
     });
     if (tokens.length === 0) return;
     try {
+      const askedAtMs = performance.now();
       this.end(await findEnded(this.#db, tokens));
+      for (const { tokenId } of tokens) {
+        for (const stream of this.#streams.get(tokenId) ?? []) stream.confirm(askedAtMs);
+      }
     } catch (error) {
-      // Nothing else is taken or given while the database cannot be asked.
+      // Streams that are not confirmed ask for themselves before they take anything, see confirmCaller.
       this.#onError(error);
     }
   }

@@ -123,7 +123,7 @@ describe.each(WAYS)("%s", (way) => {
   });
 
   test("answers as calls of their own do", async () => {
-    const [streaming, calling] = [await open(), await open()];
+    const [streaming, calling] = [await open(), await enroll(server, transport)];
     const client = createClient(AgentService, transport);
     const headers = { authorization: `Bearer ${calling.token}` };
     await streaming.line.hello("boot");
@@ -150,7 +150,6 @@ describe.each(WAYS)("%s", (way) => {
       case: "error",
       value: { errorReport: { message: "odd", context: alone.errorReport?.context } },
     });
-    calling.line.cancel();
     streaming.line.cancel();
   });
 
@@ -239,5 +238,24 @@ describe.each(WAYS)("%s", (way) => {
     expect(await line.ask(beat(0n))).toMatchObject({ case: "heartbeat" });
     await createClient(TokenService, transport).revokeToken({ token: tokenId }, operator());
     expect((await line.end())?.code).toBe(Code.Unauthenticated);
+  });
+
+  test("offers a new token on a stream too, once its third has passed", async () => {
+    const { token, tokenId } = await enroll(server, transport);
+    const id = tokenId.replace("token_", "");
+    await server.database`UPDATE tokens SET minted_at = clock_timestamp() - interval '20 days' WHERE id = ${id}`;
+    const line = new AgentLine(transport, token);
+    await line.hello("boot");
+    const first = await line.ask(beat(0n));
+    const renewed = first.case === "heartbeat" ? first.value.renewedToken : undefined;
+    expect(renewed).toMatch(/^drv_agt_/);
+    expect(await line.ask(beat(1n))).not.toHaveProperty("value.renewedToken");
+    const client = createClient(AgentService, transport);
+    await client.heartbeat(
+      { status: AgentStatus.ONLINE },
+      { headers: { authorization: `Bearer ${renewed}` } },
+    );
+    expect(await line.ask(beat(2n))).toMatchObject({ case: "heartbeat" });
+    line.cancel();
   });
 });
