@@ -3,6 +3,7 @@ import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { http } from "../../gen/google/api/annotations_pb.js";
 
@@ -12,7 +13,8 @@ interface Route {
   input: DescMessage;
 }
 
-const routes = [AgentService, EventService, FleetService, ProjectService, TokenService].flatMap((service) =>
+const services = [AgentService, EventService, FleetService, ProjectService, TaskService, TokenService];
+const routes = services.flatMap((service) =>
   service.methods.filter((rpc) => hasOption(rpc, http)).map(routeOf),
 );
 

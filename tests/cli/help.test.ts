@@ -3,6 +3,7 @@ import type { DescEnum } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
 import { AgentStatusSchema, LivenessSchema } from "../../gen/drover/v1/agent_pb.js";
 import { SeveritySchema } from "../../gen/drover/v1/error_report_pb.js";
+import { TaskStateSchema } from "../../gen/drover/v1/task_pb.js";
 import { TokenRoleSchema } from "../../gen/drover/v1/token_service_pb.js";
 import { exitCodeMeanings } from "../../src/cli/exit-codes.ts";
 import { runDrover } from "../helpers/run-drover.ts";
@@ -13,10 +14,15 @@ const commands = [
   ["serve"],
   ["db", "migrate"],
   ["enroll"],
+  ["agent", "run"],
   ["agents", "list"],
   ["agents", "get"],
   ["agents", "reset"],
   ["agents", "remove"],
+  ["tasks", "list"],
+  ["tasks", "get"],
+  ["tasks", "create"],
+  ["tasks", "cancel"],
   ["errors", "list"],
   ["errors", "groups"],
   ["audit"],
@@ -56,6 +62,7 @@ describe("help", () => {
   it.each<[string[], DescEnum]>([
     [["agents", "list"], AgentStatusSchema],
     [["agents", "list"], LivenessSchema],
+    [["tasks", "list"], TaskStateSchema],
     [["errors", "list"], SeveritySchema],
     [["tokens", "list"], TokenRoleSchema],
   ])("of drover %j knows every value of the contract", async (words, { values, sharedPrefix }) => {

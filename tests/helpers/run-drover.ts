@@ -15,16 +15,23 @@ export interface RunOptions {
   /** Variables besides PATH and HOME; nothing else of the test's own environment is passed on. */
   env?: Record<string, string>;
   cwd?: string;
+  /** What it reads on standard input; nothing when left out. */
+  stdin?: string;
 }
 
 /** Starts the real bin with an environment that names no server and no token but the given ones. */
-export function startDrover(args: readonly string[], { env = {}, cwd }: RunOptions = {}): ChildProcess {
+export function startDrover(
+  args: readonly string[],
+  { env = {}, cwd, stdin }: RunOptions = {},
+): ChildProcess {
   const { PATH, HOME } = process.env;
-  return spawn(process.execPath, [droverBin, ...args], {
+  const child = spawn(process.execPath, [droverBin, ...args], {
     env: { PATH, HOME, ...env },
     cwd,
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
   });
+  child.stdin?.end(stdin);
+  return child;
 }
 
 /** Runs the real bin to its end. */
