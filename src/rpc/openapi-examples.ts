@@ -19,11 +19,8 @@ export const examples: Readonly<Record<string, OpenApiExample>> = {
     answer: {
       acknowledged: true,
       agentStatus: "busy",
-      hasHighPriorityTasks: false,
       nextHeartbeat: "15s",
       transition: { from: "online", to: "busy", reason: "reported" },
-      duplicate: false,
-      reportFullState: false,
     },
   },
   "drover.v1.AgentService/ReportError": {
@@ -36,7 +33,6 @@ export const examples: Readonly<Record<string, OpenApiExample>> = {
         severity: "critical",
         message: "out of memory",
         context: { device: "cuda:0" },
-        taskId: "",
         fingerprint: "9b3a71c2",
         occurrences: 1,
         createdAt: "2026-01-02T03:04:05Z",
@@ -44,6 +40,6 @@ export const examples: Readonly<Record<string, OpenApiExample>> = {
     },
   },
   "drover.v1.FleetService/ListAgents": {
-    answer: { agents: [], nextPageToken: "" },
+    answer: { agents: [{ name: "gpu-1", status: "online", liveness: "live", labels: { zone: "a" } }] },
   },
 };

@@ -11,6 +11,7 @@ import { checkJsonText } from "./check-json-text.ts";
 import type { Route } from "./compile-routes.ts";
 import { decodeJson } from "./decode-json.ts";
 import { protoPath } from "./field-path.ts";
+import { isFloatAt } from "./is-float-at.ts";
 import { describeLeaf, isAccepted, leafOf, textToJson } from "./leaf-values.ts";
 import { type Admission, childObject, readQuery } from "./query-binding.ts";
 import type { PathBinding } from "./route-trie.ts";
@@ -79,12 +80,13 @@ function readBody(route: Route, body: Uint8Array, maxDepth: number, violations: 
   }
   if (body.length === 0) return {};
   const field = route.body.kind === "field" ? route.body.field.jsonName : "";
-  const json = parseJson(body, field, maxDepth, violations);
+  const json = parseJson(route, body, field, maxDepth, violations);
   if (json === undefined) return {};
   return route.body.kind === "field" ? { [field]: json } : json;
 }
 
 function parseJson(
+  route: Route,
   body: Uint8Array,
   root: string,
   maxDepth: number,
@@ -99,6 +101,9 @@ function parseJson(
   }
   const findings = checkJsonText(text, maxDepth, root);
   violations.push(...findings.violations);
+  for (const { path, violation } of findings.rounded) {
+    if (!isFloatAt(route.input, root === "" ? path : [root, ...path])) violations.push(violation);
+  }
   if (findings.tooDeep) {
     violations.push({ field: root, description: `the body is nested deeper than ${maxDepth} levels` });
     return undefined;

@@ -4,6 +4,14 @@ import { findBadText, itemPath, MAX_VIOLATIONS, memberPath, type Violation } fro
 export interface JsonTextFindings {
   tooDeep: boolean;
   violations: Violation[];
+  /** Integers that lose digits as doubles, which is wrong but where a double is what is wanted. */
+  rounded: RoundedInteger[];
+}
+
+/** An integer beyond 2^53: the names and indices that lead to it, and what is wrong with it. */
+export interface RoundedInteger {
+  path: (string | number)[];
+  violation: Violation;
 }
 
 interface Frame {
@@ -62,6 +70,7 @@ class JsonTextCheck {
   readonly #root: string;
   readonly #frames: Frame[] = [];
   readonly #violations: Violation[] = [];
+  readonly #rounded: RoundedInteger[] = [];
   readonly #hasEscapes: boolean;
 
   constructor(text: string, maxDepth: number, root: string) {
@@ -79,7 +88,7 @@ class JsonTextCheck {
       if (code === QUOTE) {
         position = this.#readString(position);
       } else if (code === OPENING_BRACE || code === OPENING_BRACKET) {
-        if (frames.length === this.#maxDepth) return { tooDeep: true, violations: [] };
+        if (frames.length === this.#maxDepth) return { tooDeep: true, violations: [], rounded: [] };
         frames.push({ names: code === OPENING_BRACE ? new Names() : undefined, name: "", index: 0 });
       } else if (code === CLOSING_BRACE || code === CLOSING_BRACKET) {
         frames.pop();
@@ -90,7 +99,7 @@ class JsonTextCheck {
         position = this.#readNumber(position);
       }
     }
-    return { tooDeep: false, violations: this.#violations };
+    return { tooDeep: false, violations: this.#violations, rounded: this.#rounded };
   }
 
   /** Returns the position of the closing quote. */
@@ -134,20 +143,36 @@ class JsonTextCheck {
   #readNumber(start: number): number {
     NUMBER.lastIndex = start;
     const literal = NUMBER.exec(this.#text)?.[0] ?? "-";
-    if (literal.length >= LARGEST_INTEGER.length && isBeyondDouble(literal)) {
-      this.#report("is an integer beyond 2^53, which JSON numbers cannot carry exactly; send it as a string");
-    }
+    if (isInfinite(literal)) this.#report("is a number beyond the range of doubles");
+    else if (literal.length >= LARGEST_INTEGER.length && isBeyondDouble(literal)) this.#reportRounded();
     return start + literal.length - 1;
+  }
+
+  #reportRounded(): void {
+    if (this.#rounded.length === MAX_VIOLATIONS) return;
+    const path = this.#frames.map(({ names, name, index }) => (names === undefined ? index : name));
+    const description =
+      "is an integer beyond 2^53, which JSON numbers cannot carry exactly; send it as a string";
+    this.#rounded.push({ path, violation: { field: this.#path(), description } });
   }
 
   #report(description: string): void {
     if (this.#violations.length === MAX_VIOLATIONS) return;
+    this.#violations.push({ field: this.#path(), description });
+  }
+
+  #path(): string {
     let path = this.#root;
     for (const frame of this.#frames) {
       path = frame.names === undefined ? itemPath(path, frame.index) : memberPath(path, frame.name);
     }
-    this.#violations.push({ field: path, description });
+    return path;
   }
+}
+
+/** No number of fewer digits and without an exponent reaches that far. */
+function isInfinite(literal: string): boolean {
+  return (literal.length > 300 || /[eE]/.test(literal)) && Math.abs(Number(literal)) === Infinity;
 }
 
 /** Compares digits as text, since a number of a million digits would cost dearly as a BigInt. */

@@ -1,7 +1,14 @@
-import type { DescMessage, DescService, JsonObject } from "@bufbuild/protobuf";
+import {
+  createRegistry,
+  type DescMessage,
+  type DescService,
+  fromJson,
+  type JsonObject,
+  type JsonValue,
+} from "@bufbuild/protobuf";
 import { takesHttpBody } from "./bind-request.ts";
 import { type BodyMapping, isClientStream, type Route } from "./compile-routes.ts";
-import { givesHttpBody } from "./encode-response.ts";
+import { givesHttpBody, messageJson } from "./encode-response.ts";
 import { ERROR_RESPONSE, ERROR_SCHEMAS } from "./openapi-errors.ts";
 import { openApiPath, queryParameters } from "./openapi-parameters.ts";
 import { type ConstrainField, type FindComment, SchemaComponents } from "./openapi-schema.ts";
@@ -19,11 +26,11 @@ export interface OpenApiOptions {
   comment?: FindComment;
   /** What the rules of a request's field add to its schema. Nothing by default. */
   constrain?: ConstrainField;
-  /** Examples of an RPC's request body and answer, by "pkg.Service/Method". None by default. */
+  /** Examples for the first binding of an RPC, by "pkg.Service/Method". None by default. */
   examples?: Readonly<Record<string, OpenApiExample>>;
 }
 
-/** One example, in the JSON that goes over the wire. */
+/** One example, in the JSON that goes over the wire; an answer may leave out what has no value. */
 export interface OpenApiExample {
   request?: JsonObject;
   answer?: JsonObject;
@@ -118,16 +125,35 @@ class Description {
       route.body.kind === "whole"
         ? this.#components.ofMessageWithout(route.input, inPath)
         : this.#components.ofField(route.body.field);
-    const example = this.#options.examples?.[route.rpc]?.request;
+    const example = this.#example(route, "request");
     const media = { schema, ...(example === undefined ? {} : { example }) };
     if (!isClientStream(route.spec.method)) return { content: { "application/json": media } };
     return { description: "One message a line.", content: { "application/x-ndjson": media } };
   }
 
+  /** A request as it was given, an answer as it would be printed: with every field that has a value of its own. */
+  #example(route: Route, part: "request" | "answer"): JsonValue | undefined {
+    const example = this.#options.examples?.[route.rpc]?.[part];
+    // Additional bindings may map the same messages otherwise.
+    const isFirst = this.#routes.find(({ rpc }) => rpc === route.rpc) === route;
+    if (example === undefined || !isFirst) return undefined;
+    const [desc, mapping] =
+      part === "request" ? [route.input, route.body] : [route.output, route.responseBody];
+    try {
+      const message = fromJson(
+        desc,
+        mapping.kind === "field" ? { [mapping.field.jsonName]: example } : example,
+      );
+      return part === "request" ? example : messageJson(route, EMPTY_REGISTRY, message);
+    } catch (error) {
+      throw new Error(`${route.rpc}: its example of a ${part} is none`, { cause: error });
+    }
+  }
+
   #answer(route: Route): JsonObject {
     if (givesHttpBody(route)) return { description: "Content of any type.", content: { "*/*": {} } };
     const schema = this.#mapped(route.output, route.responseBody);
-    const example = this.#options.examples?.[route.rpc]?.answer;
+    const example = this.#example(route, "answer");
     const media = { schema, ...(example === undefined ? {} : { example }) };
     if (!isServerStream(route)) return { description: "OK", content: { "application/json": media } };
     const frame = { anyOf: [schema, { $ref: "#/components/schemas/Error" }] };
@@ -157,6 +183,8 @@ class Description {
     });
   }
 }
+
+const EMPTY_REGISTRY = createRegistry();
 
 const OPENAPI_METHODS = new Set(["GET", "PUT", "POST", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"]);
 

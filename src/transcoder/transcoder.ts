@@ -15,6 +15,8 @@ export type { CallEnds } from "./call-context.ts";
 export type { TranscoderLimits } from "./call-rpc.ts";
 export type { BodyMapping, Route, ServiceEntry } from "./compile-routes.ts";
 export type { EnumNames } from "./json-dialect.ts";
+export { describeRoutes, type OpenApiExample, type OpenApiOptions } from "./openapi.ts";
+export type { ConstrainField, FindComment } from "./openapi-schema.ts";
 export {
   type PathTemplate,
   parsePathTemplate,

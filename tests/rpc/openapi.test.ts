@@ -1,4 +1,4 @@
-import { fromJson, type JsonObject } from "@bufbuild/protobuf";
+import type { JsonObject } from "@bufbuild/protobuf";
 import { validate } from "@readme/openapi-parser";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { Ajv2020 } from "ajv/dist/2020.js";
@@ -10,7 +10,6 @@ import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
 import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { describeApi } from "../../src/rpc/openapi.ts";
 import { examples } from "../../src/rpc/openapi-examples.ts";
-import { JsonDialect } from "../../src/transcoder/json-dialect.ts";
 import { createTranscoder } from "../../src/transcoder/transcoder.ts";
 import { OpenApiCheck } from "../helpers/openapi-check.ts";
 
@@ -24,6 +23,7 @@ interface Operation {
   summary?: string;
   description?: string;
   parameters?: { name: string; description?: string }[];
+  responses: { "200": { content: Record<string, { example?: JsonObject }> } };
 }
 
 function operations(): [name: string, operation: Operation][] {
@@ -79,20 +79,15 @@ describe("the API's description", () => {
 
 describe("the examples", () => {
   const check = new OpenApiCheck(description);
-  const dialect = new JsonDialect(
-    services.map(({ file }) => file),
-    "short",
-  );
-  const byRpc = new Map(routes.map((route) => [route.rpc, route]));
 
-  test.each(Object.entries(examples))("%s: are what the call takes and gives", (rpc, { request, answer }) => {
-    const route = byRpc.get(rpc);
+  test.each(Object.entries(examples))("%s: its answer is as the description says", (rpc, { answer }) => {
+    const route = routes.find((one) => one.rpc === rpc);
     if (route === undefined) throw new Error(`${rpc} has no route`);
-    const options = { registry: dialect.registry };
-    if (request !== undefined) expect(() => fromJson(route.input, request, options)).not.toThrow();
     if (answer === undefined) return;
+    const paths = description.paths as unknown as Record<string, Record<string, Operation>>;
+    const shown = paths[route.templateText]?.[route.httpMethod.toLowerCase()]?.responses["200"].content;
+    const text = JSON.stringify(shown?.["application/json"]?.example);
     const sent = { method: route.httpMethod, target: route.templateText };
-    const got = { status: 200, contentType: "application/json", text: JSON.stringify(answer) };
-    expect(check.differences(sent, got)).toEqual([]);
+    expect(check.differences(sent, { status: 200, contentType: "application/json", text })).toEqual([]);
   });
 });

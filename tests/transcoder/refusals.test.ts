@@ -66,6 +66,9 @@ describe("a body that is refused", () => {
     ['{"stringValue":"a","string_value":"b"}', ["string_value"], "one field by both names"],
     ['{"choiceText":"a","choiceNumber":1}', ["choiceNumber"], "two members of a oneof"],
     ['{"int64Value":9007199254740993}', ["int64Value"], "an integer that a double does not hold"],
+    ['{"struct":{"a":1e999}}', ["struct.a"], "a number that would become infinite"],
+    [`{"doubleValue":1${"0".repeat(400)}}`, ["doubleValue"], "another"],
+    ['{"int32List":[1,12345678901234567890]}', ["int32List[1]"], "in a list"],
     ['{"struct":{"a":[0,-9007199254740993]}}', ["struct.a[1]"], "also where any JSON is allowed"],
     ['{"struct":{"a":123456789012345678901234567890}}', ["struct.a"], "a long one"],
     ['{"stringValue":"a\\u0000"}', ["stringValue"], "NUL"],
@@ -113,6 +116,17 @@ describe("a body that is refused", () => {
   test("bytes that are not UTF-8", async () => {
     const body = Buffer.concat([Buffer.from('{"stringValue":"'), Buffer.from([0xff]), Buffer.from('"}')]);
     expect(violatedFields(await server.send("POST", "/v1/echo", body))).toEqual([""]);
+  });
+
+  test("a double takes integers of any size, since that is how it is printed", async () => {
+    const body =
+      '{"doubleValue":123456789012345680000,"doubleWrapper":-9007199254740994,"nested":{"floatValue":36893488147419103232}}';
+    const reply = await server.send("POST", "/v1/echo", body);
+    expect(reply.json).toMatchObject({
+      doubleValue: 123456789012345680000,
+      doubleWrapper: -9007199254740994,
+      nested: { floatValue: 2 ** 65 },
+    });
   });
 
   test("an integer of exactly 2^53 is taken, and any as a string", async () => {
