@@ -38,9 +38,9 @@ export const bugs: PlantedBug[] = [
     edits: [
       {
         file: "heartbeat/heartbeat-service.ts",
-        find: /return await storeError\(tx, projectId, agentId, reported\)/,
+        find: /return await storeError\(tx, caller\.projectId, caller\.agentId, reported\)/,
         replace:
-          "return await inTransaction(this.#db, (own) => storeError(own, projectId, agentId, reported))",
+          "return await inTransaction(this.#db, (own) => storeError(own, caller.projectId, caller.agentId, reported))",
       },
     ],
     finds: /left: \{ errors: 1, status: 'online', auditEntries: 0/,
@@ -52,7 +52,7 @@ export const bugs: PlantedBug[] = [
     edits: [
       {
         file: "heartbeat/heartbeat-service.ts",
-        find: /const taken = await this\.#take\(tx, caller, heartbeat\);/,
+        find: /const taken = await this\.#take\(tx, caller, heartbeat, locked\);/,
         replace: `$&
       if (taken.transition !== undefined && !taken.duplicate) {
         const { projectId, project, agentId, agentName: agent } = caller;
@@ -87,9 +87,9 @@ export const bugs: PlantedBug[] = [
     name: "a repeated sequence is taken like a new one",
     edits: [
       {
-        file: "heartbeat/heartbeat-service.ts",
-        find: /if \(known !== undefined && sequence <= locked\.sequence\) return/,
-        replace: "if (known !== undefined && Number.isNaN(0)) return",
+        file: "heartbeat/enter-session.ts",
+        find: /if \(!isNew && key !== undefined && key\.sequence <= locked\.sequence\) return/,
+        replace: "if (!isNew && key !== undefined && Number.isNaN(0)) return",
       },
     ],
     finds: /answers: 1, not 4/,
