@@ -2,10 +2,14 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import type { HeartbeatRequestSchema } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import { codeOf } from "../helpers/code-of.ts";
 import { type EnrolledAgent, enrollAgent } from "../helpers/fleet-api.ts";
+import { logLines } from "../helpers/log-lines.ts";
 import type { Stage } from "../helpers/stage.ts";
 import { backendGone, holdLock, type StopPoint, stopAtChange } from "../helpers/stop-point.ts";
 import { waitFor } from "../helpers/wait-for.ts";
+import { auditChainProblems } from "./audit-chain.ts";
+import { unless } from "./problems.ts";
 
 /** A place in a fatal heartbeat where its server dies. */
 export interface Moment {
@@ -162,4 +166,53 @@ export async function tracesOf({ sql }: Pick<Stage, "sql">, { uuid }: EnrolledAg
     FROM agent_states WHERE agent_id = ${uuid}`;
   if (row === undefined) throw new Error("the agent is gone");
   return row;
+}
+
+/** Kills the server at a moment, starts another one, and repeats the heartbeat; what is wrong then, and before. */
+export async function wrongAfterKill(stage: Stage, moment: Moment): Promise<string[]> {
+  const agent = await onlineAgent(stage);
+  const problems = unless(
+    "left",
+    await killAt(stage, agent, moment),
+    moment.leaves === "nothing" ? nothing : allOfIt,
+  );
+  await stage.restart();
+  for (const duplicate of [moment.leaves === "all of it", true]) {
+    const answer = await stage.fleet.agent(agent.token).heartbeat(fatalBeat);
+    const { from, to } = answer.transition ?? {};
+    problems.push(
+      ...unless("duplicate", answer.duplicate, duplicate),
+      ...unless(
+        "told",
+        [answer.agentStatus, from, to],
+        [AgentStatus.ERROR, AgentStatus.ONLINE, AgentStatus.ERROR],
+      ),
+      ...unless("after the repeat", await tracesOf(stage, agent), allOfIt),
+    );
+  }
+  return [...problems, ...(await auditChainProblems(stage.sql))];
+}
+
+/** Makes the database take a commit back, then lets the heartbeat be repeated; what is wrong with what was told of it. */
+export async function wrongAfterRollback(stage: Stage): Promise<string[]> {
+  const agent = await onlineAgent(stage);
+  const point = await stopAtChange(stage.databaseUrl, "agent_states", "in commit after update");
+  const outcome = codeOf(stage.fleet.agent(agent.token).heartbeat(fatalBeat));
+  const backend = await point.reached();
+  await stage.sql`SELECT pg_terminate_backend(${backend})`;
+  await point.release();
+  await backendGone(stage.sql, backend);
+  const problems = [
+    ...unless("the caller was told", await outcome, "Unavailable"),
+    ...unless("left", await tracesOf(stage, agent), nothing),
+  ];
+  await stage.fleet.agent(agent.token).heartbeat(fatalBeat);
+  const lines = await logLines(stage.server, { agent: agent.name, msg: "agent status changed" }, 2);
+  const heard = lines.map(({ to }) => to);
+  return [
+    ...problems,
+    ...unless("after the repeat", await tracesOf(stage, agent), allOfIt),
+    // Had the log heard of the one that was taken back, that line would stand before the last.
+    ...unless("the log heard", heard, ["online", "error"]),
+  ];
 }

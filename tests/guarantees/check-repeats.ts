@@ -1,19 +1,19 @@
-import type { HeartbeatResponse } from "../../gen/drover/v1/agent_service_pb.js";
-import { DOORS, type EnrolledAgent } from "../helpers/fleet-api.ts";
+import { DOORS } from "../helpers/fleet-api.ts";
 import type { Stage } from "../helpers/stage.ts";
 import { stopAtChange } from "../helpers/stop-point.ts";
 import { waitFor } from "../helpers/wait-for.ts";
-import { fatalBeat } from "./check-fatal-heartbeat.ts";
+import { allOfIt, fatalBeat, onlineAgent, tracesOf } from "./check-fatal-heartbeat.ts";
+import { unless } from "./problems.ts";
 
 /**
  * Sends one fatal heartbeat through every door while the first of them stands in the middle of its transaction, so
- * that all of them surely meet.
+ * that all of them surely meet; what is wrong with their answers and their effect.
  */
-export async function repeatAtOnce(stage: Stage, agent: EnrolledAgent): Promise<HeartbeatResponse[]> {
+export async function wrongAfterRepeats(stage: Stage): Promise<string[]> {
+  const agent = await onlineAgent(stage);
   const point = await stopAtChange(stage.databaseUrl, "audit_entries", "before insert");
-  const answers = Promise.all(DOORS.map((door) => stage.fleet.agent(agent.token, door).heartbeat(fatalBeat)));
-  // Whoever waits may fail before it is waited for here.
-  answers.catch(() => undefined);
+  const calls = DOORS.map((door) => stage.fleet.agent(agent.token, door).heartbeat(fatalBeat));
+  const settled = Promise.allSettled(calls);
   await point.reached();
   const allWait = async () => {
     const [row] = await stage.sql<{ waiting: number }[]>`
@@ -23,5 +23,16 @@ export async function repeatAtOnce(stage: Stage, agent: EnrolledAgent): Promise<
   };
   await waitFor(allWait, { what: "all the repeats in the database" });
   await point.release();
-  return await answers;
+  const answers = (await settled).flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
+  const [account, ...others] = answers.map(({ transition, agentStatus, taskFailures }) => ({
+    transition,
+    agentStatus,
+    taskFailures,
+  }));
+  return [
+    ...unless("answers", answers.length, DOORS.length),
+    ...unless("answers that were first", answers.filter(({ duplicate }) => !duplicate).length, 1),
+    ...others.flatMap((other) => unless("an account", other, account)),
+    ...unless("stored", await tracesOf(stage, agent), allOfIt),
+  ];
 }

@@ -1,0 +1,150 @@
+import { describe, expect, test } from "vitest";
+import { readConfig, SettingError, settings } from "../src/config.ts";
+import { refusedStart } from "./helpers/server-process.ts";
+
+/** Values that each setting takes, and values that it must refuse. */
+const cases: Record<string, { good: string[]; bad: string[] }> = {
+  DROVER_HTTP_ADDR: {
+    good: ["127.0.0.1:0", "0.0.0.0:65535", "[::1]:8080", "[::]:0", "localhost:80", ":8080"],
+    bad: [
+      "8080",
+      "127.0.0.1",
+      "127.0.0.1:",
+      "127.0.0.1:65536",
+      "::1:8080",
+      "http://127.0.0.1:80",
+      "a b:80",
+      "x:-1",
+      "x:1e3",
+    ],
+  },
+  DROVER_GRPC_ADDR: {
+    good: ["127.0.0.1:0", "[::1]:9090"],
+    bad: ["9090", "127.0.0.1:99999", "[::1]", "[::1]9090"],
+  },
+  DATABASE_URL: {
+    good: [
+      "postgres://u:p@db.example:5432/fleet",
+      "postgresql://u@localhost/fleet",
+      "postgres:///fleet?host=/run/pg",
+    ],
+    bad: ["mysql://u:p@h/d", "db.example:5432", "http://db.example"],
+  },
+  DROVER_DATA_DIR: { good: ["/var/lib/fleet", "here", "with space"], bad: ["with\0nul"] },
+  DROVER_CORS_ORIGINS: {
+    good: ["https://app.example.com", "http://localhost:5173,https://b.example", " https://a.example , "],
+    bad: [
+      "*",
+      "app.example.com",
+      "https://app.example.com/",
+      "https://app.example.com/path",
+      "https://a.example,oops",
+    ],
+  },
+  DROVER_HEARTBEAT_INTERVAL: {
+    good: ["1s", "15s", "1h", "1m30s", "1000ms"],
+    bad: ["15", "0s", "999ms", "1h1ms", "-5s", "15 s", "soon", "1.5s"],
+  },
+  DROVER_STALE_AFTER: { good: ["1.5", "2", "3"], bad: ["0", "-1", "1e3", "1001", "two", "2s"] },
+  DROVER_OFFLINE_AFTER: { good: ["3", "4.5", "1000"], bad: ["0", "none", "1001", "3x", "-3"] },
+  DROVER_OFFLINE_GRACE: { good: ["0s", "10s", "1d"], bad: ["-1s", "10", "25h", "later"] },
+  DROVER_LEASE: { good: ["45s", "60s", "1d"], bad: ["2999ms", "60", "25h", "forever"] },
+  DROVER_RETRY_BACKOFF: { good: ["1ms", "1s", "1d"], bad: ["0s", "1", "25h", "-1s"] },
+  DROVER_RETRY_BACKOFF_MAX: { good: ["1s", "5m", "30d"], bad: ["0s", "31d", "5"] },
+  DROVER_AGENT_TOKEN_TTL: { good: ["1s", "30d", "3650d"], bad: ["30", "0d", "500ms", "3651d", "P30D"] },
+  DROVER_LOG_LEVEL: { good: ["trace", "info", "silent"], bad: ["verbose", "INFO", "3"] },
+};
+
+/** Every setting of the product: one that is not honoured yet must refuse the start. */
+const product = [
+  ...Object.keys(cases).filter((env) => env !== "DROVER_LOG_LEVEL"),
+  "DROVER_TLS_CERT",
+  "DROVER_TLS_KEY",
+  "DROVER_TLS_CLIENT_CA",
+  "DROVER_MAX_HEARTBEATS_PER_SECOND",
+  "DROVER_BRAKE_FRACTION",
+  "DROVER_BRAKE_MIN_AGENTS",
+  "DROVER_BRAKE_RATE",
+  "DROVER_RETENTION_TASKS",
+  "DROVER_RETENTION_ERRORS",
+  "DROVER_RETENTION_EVENTS",
+  "DROVER_RETENTION_AUDIT",
+  "DROVER_RETENTION_RUNS",
+];
+const unsupported = product.filter((name) => !settings.some(({ env }) => env === name));
+
+/** Leaves room for any value of the others: lease, thresholds and waits must fit each other. */
+const roomy = { DROVER_LEASE: "1d", DROVER_OFFLINE_GRACE: "1d", DROVER_RETRY_BACKOFF_MAX: "30d" };
+
+const flagOf = (env: string) =>
+  env
+    .replace(/^DROVER_/, "")
+    .toLowerCase()
+    .replaceAll("_", "-");
+
+function problemsOf(env: Record<string, string>, flags: Record<string, string> = {}): string {
+  try {
+    readConfig(env, flags);
+    return "";
+  } catch (error) {
+    if (error instanceof SettingError) return error.message;
+    throw error;
+  }
+}
+
+test("every setting that is honoured has its cases here", () => {
+  expect(settings.filter(({ env }) => !(env in cases)).map(({ env }) => env)).toEqual([]);
+});
+
+describe.each(Object.entries(cases))("%s", (env, { good, bad }) => {
+  test.each(good)("takes %j, from the environment and as a flag", (value) => {
+    expect(problemsOf({ ...roomy, [env]: value })).toBe("");
+    expect(problemsOf(roomy, { [flagOf(env)]: value })).toBe("");
+  });
+
+  test.each(bad)("refuses %j with a sentence that names it", (value) => {
+    for (const problems of [problemsOf({ [env]: value }), problemsOf({}, { [flagOf(env)]: value })]) {
+      expect(problems).toMatch(new RegExp(`^${env} \\(--${flagOf(env)}\\) must .*\\.$`, "s"));
+    }
+  });
+});
+
+test("a flag counts before the environment, an empty variable as none, and every problem is told", () => {
+  const config = readConfig(
+    { DROVER_HEARTBEAT_INTERVAL: "18s", DROVER_LOG_LEVEL: "" },
+    { "heartbeat-interval": "20s" },
+  );
+  expect(config).toMatchObject({ heartbeatIntervalMs: 20_000, logLevel: "info" });
+  const problems = problemsOf({
+    DROVER_HTTP_ADDR: "x",
+    DROVER_LOG_LEVEL: "y",
+    DROVER_RETENTION_AUDIT: "x",
+  }).split("\n");
+  expect(problems.length).toBe(3);
+});
+
+test("no message repeats a database's password", () => {
+  expect(problemsOf({ DATABASE_URL: "mysql://user:hunter2@db.example/fleet" })).not.toContain("hunter2");
+});
+
+test.each(unsupported)("%s is not honoured yet, and says so instead of being ignored", (env) => {
+  for (const problems of [problemsOf({ [env]: "1" }), problemsOf({}, { [flagOf(env)]: "1" })]) {
+    expect(problems).toContain(env);
+    expect(problems).toContain("not supported");
+  }
+});
+
+describe("a server with a bad setting does not start", () => {
+  test.each([
+    ["a bad value", { DROVER_HEARTBEAT_INTERVAL: "often" }, "DROVER_HEARTBEAT_INTERVAL"],
+    ["a setting that is not honoured", { DROVER_TLS_CERT: "/etc/tls/cert.pem" }, "DROVER_TLS_CERT"],
+    ["an address of another machine", { DROVER_HTTP_ADDR: "192.0.2.1:80" }, "DROVER_HTTP_ADDR"],
+    ["a database that is none", { DATABASE_URL: "mysql://user:hunter2@db.example/fleet" }, "DATABASE_URL"],
+  ] as [string, Record<string, string>, string][])("%s", async (_, env, named) => {
+    const { outcome, output } = await refusedStart({ env });
+    expect(outcome).not.toBe(0);
+    expect(output).toContain(named);
+    expect(output).not.toContain("hunter2");
+    expect(output).not.toMatch(/^\s+at /m);
+  });
+});

@@ -1,0 +1,44 @@
+import { describe, expect, test } from "vitest";
+import { type Stage, setStage } from "../../helpers/stage.ts";
+import { bugs, type PlantedBug } from "./bugs.ts";
+import { type Edit, plantBug } from "./plant.ts";
+
+/** What a check finds wrong with a server of these sources; a check that breaks off has found something. */
+async function foundWrong(
+  { check, env }: Pick<PlantedBug, "check" | "env">,
+  edits: Edit[],
+): Promise<string[]> {
+  const checkout = await plantBug(edits);
+  const stage = await setStage({ root: checkout.root, ...(env !== undefined && { env }) });
+  try {
+    return await findings(check, stage);
+  } finally {
+    await stage.close();
+    await checkout.remove();
+  }
+}
+
+async function findings(check: PlantedBug["check"], stage: Stage): Promise<string[]> {
+  try {
+    return await check(stage);
+  } catch (error) {
+    return [String(error)];
+  }
+}
+
+describe("a check notices when", () => {
+  test.each(bugs)("$name", async (bug) => {
+    expect((await foundWrong(bug, bug.edits)).join("\n")).toMatch(bug.finds);
+  });
+});
+
+test("the same checks find nothing wrong with a copy that has no bug", async () => {
+  const checkout = await plantBug([]);
+  const stage = await setStage({ root: checkout.root });
+  try {
+    for (const check of new Set(bugs.map((bug) => bug.check))) expect(await check(stage)).toEqual([]);
+  } finally {
+    await stage.close();
+    await checkout.remove();
+  }
+});
