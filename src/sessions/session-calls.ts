@@ -1,5 +1,5 @@
 import { create, type DescMessage, type Message, type MessageInitShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, type HandlerContext, type ServiceImpl } from "@connectrpc/connect";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import {
   type AgentService,
   CompleteTaskRequestSchema,
@@ -19,9 +19,8 @@ import {
 /** The calls of AgentService that a stream's messages are; the same functions that answer them when they come alone. */
 export type AgentCalls = Pick<
   ServiceImpl<typeof AgentService>,
-  "heartbeat" | "reportError" | "updateTask" | "completeTask" | "failTask"
-> &
-  Partial<Pick<ServiceImpl<typeof AgentService>, "leave">>;
+  "heartbeat" | "reportError" | "updateTask" | "completeTask" | "failTask" | "leave"
+>;
 
 /** What an agent says in one message. */
 export type Saying = SessionRequest["message"];
@@ -76,7 +75,6 @@ export async function makeCall(
 
 /** Makes the call that a goodbye is. */
 export async function leave(calls: AgentCalls, context: HandlerContext): Promise<Answer> {
-  if (calls.leave === undefined) throw new ConnectError("the server lacks Leave", Code.Unimplemented);
   await calls.leave(create(LeaveRequestSchema), context);
   return { case: "done", value: {} };
 }
