@@ -141,7 +141,8 @@ export class Conversation {
         await this.#parts.commands.acknowledge(this.#session.caller, message.value.sequences);
         return done;
       case "goodbye":
-        this.#session.room.close();
+        // What is on its way to the agent by now goes back with the rest.
+        await this.#session.room.set(0, []);
         return await leave(this.#parts.calls, this.#context);
       default:
         return assertNever(message);

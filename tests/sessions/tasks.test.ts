@@ -1,9 +1,10 @@
 import { Code, createClient, type Transport } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { AgentStatus, Liveness } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService, type SessionResponse } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
-import type { Task } from "../../gen/drover/v1/task_pb.js";
+import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { type Task, TaskState } from "../../gen/drover/v1/task_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { startControlPlane, type TestControlPlane } from "../helpers/control-plane.ts";
 import { AgentLine, enroll, openTransport, WAYS } from "./agent-line.ts";
@@ -192,6 +193,21 @@ describe.each(WAYS)("%s", (way) => {
     const beat = await again.ask({ case: "heartbeat", value: { status: AgentStatus.ONLINE } });
     expect(beat).toMatchObject({ case: "heartbeat", value: { commands: [] } });
     again.cancel();
+  });
+
+  test("a goodbye returns what the agent holds and ends the stream well", async () => {
+    const kind = newKind();
+    const { line, name } = await open();
+    await line.ask({ case: "heartbeat", value: { status: AgentStatus.ONLINE } });
+    await line.ask(ready(2, kind));
+    const { id } = await createTask(kind);
+    assigned(await line.hear());
+    expect(await line.ask({ case: "goodbye", value: {} })).toMatchObject({ case: "done" });
+    expect(await line.end()).toBeUndefined();
+    const { task } = await tasks().getTask({ task: id }, operator());
+    expect(task).toMatchObject({ state: TaskState.PENDING, losses: 0, retries: 0 });
+    const { agent } = await createClient(FleetService, transport).getAgent({ agent: name }, operator());
+    expect(agent?.liveness).toBe(Liveness.OFFLINE);
   });
 
   test("learns within seconds of commands and tasks that another server made", async () => {
