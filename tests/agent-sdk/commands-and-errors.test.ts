@@ -21,8 +21,9 @@ describe("commands", () => {
     server.answers.heartbeat = () => ({ commands: [command] });
     server.stream.say({ case: "command", value: command });
     expect((await sees("taskDropped")).why).toMatchObject({ reason: "cancelled", message: "not needed" });
-    expect((await server.hears("commandAcknowledgement")).said.sequences).toEqual([7n]);
-    const { index } = await server.hears("ready", ({ slots }) => slots === 1, 3);
+    const acknowledged = await server.hears("commandAcknowledgement");
+    expect(acknowledged.said.sequences).toEqual([7n]);
+    const { index } = await server.hears("ready", ({ slots }) => slots === 1, acknowledged.index);
     await server.hears("heartbeat", () => true, index);
     expect(events.filter(({ kind }) => kind === "taskStopping")).toHaveLength(1);
     expect(server.all("taskFail")).toEqual([]);

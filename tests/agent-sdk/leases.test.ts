@@ -156,8 +156,9 @@ describe("outcomes", () => {
     void client.work({ work });
     await server.hears("ready");
     server.assign({ id: taskId(1) });
-    expect((await server.hears("taskFail")).said).toMatchObject(said);
-    await server.hears("ready", ({ slots }) => slots === 1, 5);
+    const failed = await server.hears("taskFail");
+    expect(failed.said).toMatchObject(said);
+    await server.hears("ready", ({ slots }) => slots === 1, failed.index);
   });
 
   it("a result that the server refuses becomes a failure, so that its task does not hang", async () => {

@@ -146,13 +146,13 @@ describe("a command", () => {
 describe("cancel", () => {
   it("is SIGTERM to the whole group, and nothing is said of the task", async () => {
     const server = await fakeServer();
-    await run(server, "sleep 1000 & echo $! > child; trap 'echo told > told; exit 0' TERM; wait");
+    await run(server, "trap 'echo told > told; exit 0' TERM; sleep 1000 & echo $! > child; wait");
     server.assign({ id: taskId(1) });
     const child = Number(await written(join(folder, "child")));
     server.stream.say({ case: "command", value: { sequence: 1n, kind: "cancelTask", taskId: taskId(1) } });
     expect(await written(join(folder, "told"))).toBe("told\n");
-    await server.hears("commandAcknowledgement");
-    await server.hears("ready", ({ slots }) => slots === 1, 4);
+    const { index } = await server.hears("commandAcknowledgement");
+    await server.hears("ready", ({ slots }) => slots === 1, index);
     expect(isAlive(child)).toBe(false);
     expect(server.all("taskComplete").length + server.all("taskFail").length).toBe(0);
   });
@@ -347,8 +347,8 @@ it("events are lines of JSON", async () => {
   if (child.stdout === null) throw new Error("the child has no pipe");
   const stdout = text(child.stdout);
   server.assign({ id: taskId(1) });
-  await server.hears("taskComplete");
-  await server.hears("ready", ({ slots }) => slots === 1, 4);
+  const { index } = await server.hears("taskComplete");
+  await server.hears("ready", ({ slots }) => slots === 1, index);
   child.kill("SIGTERM");
   const kinds = (await stdout)
     .trim()
