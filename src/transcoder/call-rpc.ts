@@ -102,7 +102,7 @@ class RpcCall {
     if (interceptors.length === 0) return create(spec.method.output, await spec.impl(input, this.#context));
     // Connect calls these private to its packages. Its version is pinned exactly, and running implementations by
     // the same code as its own handlers is what makes interceptors behave the same on every door.
-    return invokeUnaryImplementation(spec, this.#context, input, interceptors);
+    return invokeUnaryImplementation(spec, this.#context.toPlain(), input, interceptors);
   }
 
   /** A call that nothing can cut short but its caller's leaving needs no race: nobody is left to answer. */
@@ -115,7 +115,7 @@ class RpcCall {
     const input = isClientStream(spec.method)
       ? this.#readMessages()
       : createAsyncIterable([await this.#unlessAborted(this.#readMessage())]);
-    const answers = transformInvokeImplementation(spec, this.#context, interceptors)(input);
+    const answers = transformInvokeImplementation(spec, this.#context.toPlain(), interceptors)(input);
     if (spec.kind === "client_streaming") await this.#sendOnly(answers);
     else await sendStream(this.#res, this.#context, answers, this.#streamOptions());
   }
@@ -129,9 +129,9 @@ class RpcCall {
   }
 
   #sendMessage(message: Message): void | Promise<void> {
-    const { responseHeader, responseTrailer } = this.#context;
+    const headers = responseHeaders(...this.#context.responseMetadata);
     const payload = encodeMessage(this.#route, this.#settings.registry, message);
-    return sendPayload(this.#req, this.#res, 200, responseHeaders(responseHeader, responseTrailer), payload);
+    return sendPayload(this.#req, this.#res, 200, headers, payload);
   }
 
   async #readMessage(): Promise<Message> {

@@ -1,12 +1,12 @@
 /**
  * One rival of the transcoding benchmark, in a process of its own, so that its processor time is nobody else's:
- * `node transcoding-server.ts bare|rest|connect`. Sends its port to its parent, then its processor time in
+ * `node transcoding-server.ts bare|rest|guarded|connect`. Sends its port to its parent, then its processor time in
  * microseconds for every message it gets.
  */
 import { createServer, type RequestListener } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { ConnectRouter } from "@connectrpc/connect";
+import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService, type HeartbeatResponseSchema } from "../../gen/drover/v1/agent_service_pb.js";
@@ -26,6 +26,17 @@ const rivals: Record<string, () => RequestListener> = {
   bare,
   rest() {
     const transcoder = createTranscoder({ services: [serve(AgentService, implementation)] });
+    return (request, response) => void transcoder.handle(request, response);
+  },
+  /** The same with an interceptor that looks at a header, as whoever asks for a token has to. */
+  guarded() {
+    const interceptors: Interceptor[] = [
+      (next) => (request) => {
+        if (!request.header.get("authorization")?.startsWith("Bearer ")) throw new Error("no token");
+        return next(request);
+      },
+    ];
+    const transcoder = createTranscoder({ services: [serve(AgentService, implementation)], interceptors });
     return (request, response) => void transcoder.handle(request, response);
   },
   connect: () =>

@@ -114,6 +114,12 @@ describe("deadlines", () => {
     expect(ConnectError.from(context?.signal.reason).code).toBe(Code.DeadlineExceeded);
   });
 
+  test("one that has passed already is 504, however quick the handler is", async () => {
+    respond = () => ({});
+    const reply = await server.send("GET", PATH, undefined, { "x-server-timeout": "0" });
+    expect(reply.json).toMatchObject({ error: { code: 504, status: "DEADLINE_EXCEEDED" } });
+  });
+
   test("a caller who goes away cancels the handler", async () => {
     const called = new Promise<HandlerContext>((resolve) => {
       respond = (current) => {
