@@ -89,7 +89,7 @@ describe("a database that is away for a while", () => {
     expect(stage.server.pid).toBe(pid);
   });
 
-  test("a terminated idle connection is not even noticed by the next call", async () => {
+  test("connections that were ended while idle are replaced", async () => {
     const agent = await enrollAgent(stage.fleet, stage.operator);
     for (let round = 0; round < 5; round++) {
       const ended = await stage.sql<{ pid: number }[]>`
