@@ -18,15 +18,13 @@ describe("the audit log of agents is a chain", () => {
   }, async () => {
     const seed = 1 + (Date.now() % 1_000_000);
     const told = await sendRandomHeartbeats(stage, { agents: 50, clients: 8, heartbeats: 10_000, seed });
-    console.log(`seed ${seed}: ${JSON.stringify(told)}`);
-
     // Nothing is refused but what comes from a run that a newer one took over from.
     expect(Object.keys(told.refused)).toEqual(["Aborted"]);
     expect(told.acknowledged).toBeGreaterThan(9_000);
     expect(told.duplicates).toBeGreaterThan(100);
     expect(told.fatals).toBeGreaterThan(1_000);
 
-    expect(await auditChainProblems(stage.sql)).toEqual([]);
+    expect(await auditChainProblems(stage.sql), `seed ${seed}`).toEqual([]);
     const [logged] = await stage.sql<{ byAgents: number; byOperators: number }[]>`
       SELECT count(*) FILTER (WHERE actor LIKE 'agent:%')::int AS "byAgents",
         count(*) FILTER (WHERE actor LIKE 'token:%')::int AS "byOperators"

@@ -4,7 +4,10 @@ import { codeOf } from "../helpers/code-of.ts";
 import { DOORS, enrollAgent } from "../helpers/fleet-api.ts";
 import type { Stage } from "../helpers/stage.ts";
 
-/** Brings an agent into error and lets it make every call it may still make; what was refused, empty when all is well. */
+/**
+ * Brings an agent into error and lets it make every call that it may still make, and the claim that it may not; what
+ * went the other way, empty when all is well.
+ */
 export async function refusedInError(stage: Stage): Promise<string[]> {
   const problems: string[] = [];
   for (const door of DOORS) {
@@ -22,6 +25,8 @@ export async function refusedInError(stage: Stage): Promise<string[]> {
       const code = await codeOf(call());
       if (code !== "ok") problems.push(`${what} through ${door}: ${code}`);
     }
+    const claim = await codeOf(api.claimTasks({ max: 1 }));
+    if (claim !== "FailedPrecondition") problems.push(`a claim through ${door}: ${claim}`);
     const recovery = api.heartbeat({ status: AgentStatus.BENCHMARKED });
     const code = await codeOf(recovery);
     if (code !== "ok") problems.push(`recovery through ${door}: ${code}`);

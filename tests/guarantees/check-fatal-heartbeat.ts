@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
-import type { HeartbeatRequestSchema } from "../../gen/drover/v1/agent_service_pb.js";
+import type { HeartbeatRequestSchema, HeartbeatResponse } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
 import { type EnrolledAgent, enrollAgent } from "../helpers/fleet-api.ts";
@@ -55,6 +55,17 @@ export const moments = [
     leaves: "nothing",
   },
   {
+    name: "between its tasks",
+    stop: (url, { uuid }) =>
+      stopAtChange(url, "tasks", "before update", `OLD.agent_id = '${uuid}' AND OLD.priority = 4`),
+    leaves: "nothing",
+  },
+  {
+    name: "at the end of an attempt",
+    stop: (url, agent) => stopAtChange(url, "task_attempts", "before update", ofAgent(agent)),
+    leaves: "nothing",
+  },
+  {
     name: "at the audit entry",
     stop: (url, agent) => stopAtChange(url, "audit_entries", "before insert", auditOf(agent)),
     leaves: "nothing",
@@ -95,7 +106,13 @@ export interface Traces {
   auditEntries: number;
   effects: number;
   sequence: number;
+  /** Tasks that it holds. */
+  held: number;
+  /** Attempts of its that have ended. */
+  ended: number;
 }
+
+const TASKS = 3;
 
 export const nothing = {
   errors: 0,
@@ -103,13 +120,18 @@ export const nothing = {
   auditEntries: 0,
   effects: 0,
   sequence: 1,
+  held: TASKS,
+  ended: 0,
 } satisfies Traces;
+
 export const allOfIt = {
   errors: 1,
   status: "error",
   auditEntries: 1,
   effects: 1,
   sequence: 2,
+  held: 0,
+  ended: TASKS,
 } satisfies Traces;
 
 export const fatalBeat = {
@@ -118,13 +140,16 @@ export const fatalBeat = {
   session: { bootId: "boot-1", sequence: 2n },
 } satisfies MessageInitShape<typeof HeartbeatRequestSchema>;
 
-/** An agent that is online and whose next heartbeat may be `fatalBeat`. */
+/** An agent that is online, holds tasks of priorities 3, 4 and 5, and whose next heartbeat may be `fatalBeat`. */
 export async function onlineAgent(stage: Stage): Promise<EnrolledAgent> {
   const agent = await enrollAgent(stage.fleet, stage.operator);
-  await stage.fleet.agent(agent.token).heartbeat({
-    status: AgentStatus.ONLINE,
-    session: { bootId: "boot-1", sequence: 1n },
-  });
+  const api = stage.fleet.agent(agent.token);
+  await api.heartbeat({ status: AgentStatus.ONLINE, session: { bootId: "boot-1", sequence: 1n } });
+  const kind = agent.name;
+  for (let task = 0; task < TASKS; task++)
+    await stage.operator.tasks.createTask({ kind, priority: 3 + task });
+  const { tasks } = await api.claimTasks({ kinds: [kind], max: TASKS });
+  if (tasks.length !== TASKS) throw new Error(`${tasks.length} tasks were claimed`);
   return agent;
 }
 
@@ -162,7 +187,9 @@ export async function tracesOf({ sql }: Pick<Stage, "sql">, { uuid }: EnrolledAg
       status,
       (SELECT count(*)::int FROM audit_entries WHERE subject = ${`agent_${uuid}`} AND to_value = 'error') AS "auditEntries",
       (SELECT count(*)::int FROM heartbeat_effects WHERE agent_id = ${uuid} AND sequence = 2) AS effects,
-      sequence::int
+      sequence::int,
+      (SELECT count(*)::int FROM tasks WHERE agent_id = ${uuid} AND state IN ('leased', 'running')) AS held,
+      (SELECT count(*)::int FROM task_attempts WHERE agent_id = ${uuid} AND ended_at IS NOT NULL) AS ended
     FROM agent_states WHERE agent_id = ${uuid}`;
   if (row === undefined) throw new Error("the agent is gone");
   return row;
@@ -187,10 +214,17 @@ export async function wrongAfterKill(stage: Stage, moment: Moment): Promise<stri
         [answer.agentStatus, from, to],
         [AgentStatus.ERROR, AgentStatus.ONLINE, AgentStatus.ERROR],
       ),
+      ...unless("tasks", failuresIn(answer), { attempted: TASKS, requeued: TASKS, failed: 0 }),
       ...unless("after the repeat", await tracesOf(stage, agent), allOfIt),
     );
   }
   return [...problems, ...(await auditChainProblems(stage.sql))];
+}
+
+function failuresIn({ taskFailures }: HeartbeatResponse): unknown {
+  if (taskFailures === undefined) return undefined;
+  const { attempted, requeued, failed } = taskFailures;
+  return { attempted, requeued, failed };
 }
 
 /** Makes the database take a commit back, then lets the heartbeat be repeated; what is wrong with what was told of it. */

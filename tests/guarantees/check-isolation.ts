@@ -13,6 +13,8 @@ export interface Tenant {
   agent: EnrolledAgent;
   /** Id of a viewer's token, to be found and revoked by nobody else. */
   tokenId: string;
+  /** Id of a task that its agent holds. */
+  taskId: string;
   enrollmentToken: string;
   viewerToken: string;
   operatorToken: string;
@@ -31,11 +33,14 @@ export async function createTenant(stage: Stage, project: string): Promise<Tenan
   const agent = enrolledAgent(await enrolling);
   const api = stage.fleet.agent(agent.token);
   const session = { bootId: "boot", sequence: 1n };
+  const { task } = await operator.tasks.createTask({ kind: "hash", requestId: "task" });
   await api.heartbeat({
     status: AgentStatus.BUSY,
     session,
     error: { severity: Severity.FATAL, message: `of ${project}` },
   });
+  await api.heartbeat({ status: AgentStatus.ONLINE, session: { bootId: "boot", sequence: 2n } });
+  await api.claimTasks({ max: 1 });
   await api.reportError({ severity: Severity.MAJOR, message: `reported in ${project}`, requestId: "report" });
   return {
     project,
@@ -43,6 +48,7 @@ export async function createTenant(stage: Stage, project: string): Promise<Tenan
     operator,
     agent,
     tokenId: viewer.token?.id ?? "",
+    taskId: task?.id ?? "",
     enrollmentToken: enrollment.secret,
     viewerToken: viewer.secret,
     operatorToken,
@@ -66,7 +72,8 @@ export async function rowsOf({ sql }: Stage, { projectId }: Tenant): Promise<Rec
 /** What one tenant does to reach into another's; what came of it that should not have, empty when all is well. */
 export async function reachesInto(stage: Stage, own: Tenant, other: Tenant): Promise<string[]> {
   const problems: string[] = [];
-  const { fleet, tokens, events, projects } = own.operator;
+  const { fleet, tokens, events, projects, tasks } = own.operator;
+  const agent = stage.fleet.agent(own.agent.token);
   const foreign = stage.fleet.operator(own.operatorToken, other.project);
   const viewer = stage.fleet.operator(own.viewerToken);
   const foreignAgentId = `agent_${other.agent.uuid}`;
@@ -88,6 +95,9 @@ export async function reachesInto(stage: Stage, own: Tenant, other: Tenant): Pro
       "PermissionDenied",
     ],
     ["CreateProject", () => projects.createProject({ name: "third" }), "PermissionDenied"],
+    ["GetTask", () => tasks.getTask({ task: other.taskId }), "NotFound"],
+    ["CancelTask", () => tasks.cancelTask({ task: other.taskId }), "NotFound"],
+    ["CompleteTask", () => agent.completeTask({ task: other.taskId, leaseEpoch: 1n }), "NotFound"],
     ["a viewer that resets", () => viewer.fleet.resetAgent({ agent: SHARED_NAME }), "PermissionDenied"],
     ["a viewer that lists tokens", () => viewer.tokens.listTokens({}), "PermissionDenied"],
   ];
@@ -108,10 +118,12 @@ export async function reachesInto(stage: Stage, own: Tenant, other: Tenant): Pro
     await tokens.listTokens({}),
     await tokens.listTokens({ agent: SHARED_NAME }),
     await projects.listProjects({}),
+    await tasks.listTasks({}),
+    await tasks.createTask({ kind: "hash", requestId: "task" }),
     // One id in two projects stands for two requests.
     await tokens.createToken({ role: TokenRole.VIEWER, requestId: "viewer" }),
   ];
-  const marks = [other.project, other.projectId, other.agent.uuid, other.tokenId];
+  const marks = [other.project, other.projectId, other.agent.uuid, other.tokenId, other.taskId];
   for (const answer of answers) {
     const text = JSON.stringify(answer, (_, value: unknown) =>
       typeof value === "bigint" ? String(value) : value,
@@ -126,12 +138,12 @@ export async function changeOwn(stage: Stage, own: Tenant): Promise<void> {
   const api = stage.fleet.agent(own.agent.token);
   await api.heartbeat({
     status: AgentStatus.ONLINE,
-    session: { bootId: "boot", sequence: 2n },
+    session: { bootId: "boot", sequence: 3n },
     labels: { zone: "own" },
     // Somebody's task, if anybody has one of that id: the link is dropped.
     currentTask: { taskId: "task_00000000-0000-7000-8000-000000000001", leaseEpoch: 1n, progress: 0.5 },
   });
-  await api.heartbeat({ status: AgentStatus.ERROR, session: { bootId: "boot", sequence: 3n } });
+  await api.heartbeat({ status: AgentStatus.ERROR, session: { bootId: "boot", sequence: 4n } });
   await own.operator.fleet.resetAgent({ agent: SHARED_NAME, requestId: "reset" });
   await stage.fleet.agent(own.enrollmentToken).enroll({ name: "another", nonce: "second" });
   await own.operator.fleet.removeAgent({ agent: SHARED_NAME });

@@ -4,7 +4,7 @@ import { codeOf } from "../helpers/code-of.ts";
 import { type DatabaseProxy, proxyDatabase } from "../helpers/database-proxy.ts";
 import { DOORS, enrollAgent } from "../helpers/fleet-api.ts";
 import { type Stage, setStage } from "../helpers/stage.ts";
-import { stopAtChange } from "../helpers/stop-point.ts";
+import { backendGone, stopAtChange } from "../helpers/stop-point.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 import { auditChainProblems } from "./audit-chain.ts";
 import { allOfIt, fatalBeat, nothing, onlineAgent, tracesOf } from "./check-fatal-heartbeat.ts";
@@ -89,17 +89,13 @@ describe("a database that is away for a while", () => {
     expect(stage.server.pid).toBe(pid);
   });
 
-  test("a terminated idle connection is not even noticed by the next call", async () => {
+  test("connections that were ended while idle are replaced", async () => {
     const agent = await enrollAgent(stage.fleet, stage.operator);
     for (let round = 0; round < 5; round++) {
-      await stage.sql`
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+      const ended = await stage.sql<{ pid: number }[]>`
+        SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'drover'`;
-      await waitFor(async () => {
-        const rows = await stage.sql`
-          SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'drover'`;
-        return rows.length === 0;
-      });
+      for (const { pid } of ended) await backendGone(stage.sql, pid);
       // The server hears of it a moment later than the database's own list.
       await waitFor(async () => {
         return (

@@ -30,6 +30,20 @@ describe("a second after a revocation is acknowledged, nothing of that token's i
     expect(await acceptedAfterRevocation(stage, [stage.fleet, replicaFleet])).toEqual([]);
   });
 
+  test("nor is a task given to a claim that waited for one", async () => {
+    const agent = await enrollAgent(stage.fleet, stage.operator);
+    const kind = agent.name;
+    const claim = stage.fleet
+      .agent(agent.token)
+      .claimTasks({ kinds: [kind], max: 1, wait: { seconds: 20n } });
+    const outcome = codeOf(claim);
+    await stage.operator.tokens.revokeToken({ token: await tokenIdOf(stage, agent) });
+    await pause(1_000);
+    const { task } = await stage.operator.tasks.createTask({ kind });
+    expect(await outcome).toBe("Unauthenticated");
+    expect((await stage.operator.tasks.getTask({ task: task?.id ?? "" })).task?.attempt).toBe(0);
+  });
+
   describe("nor what stood behind a lock meanwhile:", () => {
     const lockOf = ({ uuid }: EnrolledAgent) =>
       `SELECT 1 FROM agent_states WHERE agent_id = '${uuid}' FOR UPDATE`;

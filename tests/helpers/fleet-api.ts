@@ -8,6 +8,7 @@ import { AgentService, type EnrollResponse } from "../../gen/drover/v1/agent_ser
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { createGrpcJsTransport } from "./grpc-js-transport.ts";
 import { createRestTransport } from "./rest-transport.ts";
@@ -21,6 +22,7 @@ export interface OperatorApi {
   tokens: Client<typeof TokenService>;
   events: Client<typeof EventService>;
   projects: Client<typeof ProjectService>;
+  tasks: Client<typeof TaskService>;
 }
 
 /** Calls to one server through any door; `close` ends its connections. */
@@ -51,6 +53,7 @@ export function connectFleet(server: Pick<ServerProcess, "httpUrl" | "grpcTarget
         tokens: createClient(TokenService, transport),
         events: createClient(EventService, transport),
         projects: createClient(ProjectService, transport),
+        tasks: createClient(TaskService, transport),
       };
     },
     close() {

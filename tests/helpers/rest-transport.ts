@@ -13,6 +13,7 @@ const paths: Record<string, string> = {
   Enroll: "/api/v1/agents:enroll",
   Heartbeat: "/api/v1/agent/heartbeat",
   ReportError: "/api/v1/agent/errors",
+  ClaimTasks: "/api/v1/agent/tasks:claim",
   RotateToken: "/api/v1/agent:rotateToken",
 };
 
