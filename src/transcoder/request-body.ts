@@ -10,7 +10,7 @@ const EMPTY = new Uint8Array(0);
 
 /**
  * Reads a request's whole body, decompressed. Throws where it is larger than `maxBytes` before or after that
- * (RESOURCE_EXHAUSTED, 413), compressed in a way we do not know (UNIMPLEMENTED, 415), or corrupt (INVALID_ARGUMENT).
+ * (RESOURCE_EXHAUSTED, 413), compressed in a way we do not know (UNIMPLEMENTED), or corrupt (INVALID_ARGUMENT).
  */
 export async function readBody(req: IncomingMessage, maxBytes: number): Promise<Uint8Array> {
   if (hasNoBody(req)) return EMPTY;
@@ -57,8 +57,7 @@ export function contentCoding(req: IncomingMessage): "gzip" | "br" | "identity" 
     default: {
       req.resume();
       const message = `the content encoding ${JSON.stringify(coding)} is unknown; gzip and br are known`;
-      const error = new ConnectError(message, Code.Unimplemented, { "accept-encoding": "gzip, br" });
-      throw new HttpRefusal(415, error);
+      throw new ConnectError(message, Code.Unimplemented, { "accept-encoding": "gzip, br" });
     }
   }
 }

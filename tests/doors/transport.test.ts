@@ -220,7 +220,7 @@ describe("on the wire, REST", () => {
 
   test("an encoding that nobody knows is UNIMPLEMENTED", async () => {
     const answer = await send({ headers: { "content-encoding": "zstd" } });
-    expect(failureOfAnswer(answer)).toMatchObject({ code: Code.Unimplemented, httpStatus: 415 });
+    expect(failureOfAnswer(answer)).toMatchObject({ code: Code.Unimplemented, httpStatus: 501 });
   });
 
   test("a timeout that is none is INVALID_ARGUMENT, in any of its three headers", async () => {

@@ -207,7 +207,7 @@ describe("content types and encodings", () => {
 
   test("an unknown encoding is UNIMPLEMENTED, a corrupt body INVALID_ARGUMENT", async () => {
     const unknown = await server.send("POST", "/v1/echo", "{}", { "content-encoding": "zstd" });
-    expect(unknown.json).toMatchObject({ error: { code: 415, status: "UNIMPLEMENTED" } });
+    expect(unknown.json).toMatchObject({ error: { code: 501, status: "UNIMPLEMENTED" } });
     const corrupt = await server.send("POST", "/v1/echo", "{}", { "content-encoding": "gzip" });
     expect(corrupt.json).toMatchObject({ error: { code: 400, status: "INVALID_ARGUMENT" } });
   });
