@@ -1,0 +1,138 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Liveness } from "../../gen/drover/v1/agent_pb.js";
+import { type Stage, setStage } from "../helpers/stage.ts";
+import { waitFor } from "../helpers/wait-for.ts";
+import { type AgentProcess, runAgent } from "./agent-process.ts";
+import { overlappingLeases, recordLeases } from "./lease-history.ts";
+import { restOf } from "./rest.ts";
+
+const TASKS = 50;
+const SLOTS = 2;
+
+// The payload is a path as JSON. While a file called `hold` lies in the agent's folder, its commands wait.
+const hashFile = `hash=read -r file; while [ -e hold ]; do sleep 0.05; done; echo "$file" | xargs sha256sum`;
+
+let stage: Stage;
+const agents: AgentProcess[] = [];
+
+beforeAll(async () => {
+  stage = await setStage({
+    env: {
+      DROVER_HEARTBEAT_INTERVAL: "1s",
+      DROVER_STALE_AFTER: "2",
+      DROVER_OFFLINE_AFTER: "3",
+      DROVER_OFFLINE_GRACE: "1s",
+      DROVER_LEASE: "4s",
+    },
+  });
+});
+afterAll(async () => {
+  await Promise.all(agents.map((agent) => agent.killGroup()));
+  await stage?.close();
+});
+
+test("two agents share fifty tasks; one is killed in the middle, and the other takes over", {
+  timeout: 60_000,
+}, async () => {
+  await recordLeases(stage.sql);
+  const rest = restOf(stage.server, stage.operatorToken);
+  const doomed = await startLiveAgent("doomed");
+  const survivor = await startLiveAgent("survivor");
+  const files = await realFiles(TASKS);
+  const ids: string[] = [];
+  for (const file of files)
+    ids.push((await rest("POST", "/api/v1/tasks", { kind: "hash", payload: file })).id);
+
+  for (const { name } of agents)
+    await waitFor(async () => (await attemptsOf(name)).filter(isDone).length >= 3, {
+      what: `work by ${name}`,
+    });
+  // Both stand still in the middle, so that one is killed while it surely works.
+  for (const { folder } of agents) await writeFile(join(folder, "hold"), "");
+  const heldFrom = await databaseTime();
+  const held = await waitFor(
+    async () => {
+      const stuck = (await attemptsOf("doomed")).filter(({ beganAt }) => beganAt > heldFrom);
+      return stuck.length === SLOTS && stuck;
+    },
+    { what: "tasks in the hands of the agent that is killed" },
+  );
+  await doomed.killGroup();
+  await releaseHold(survivor);
+
+  const all = () => Promise.all(ids.map((id) => rest("GET", `/api/v1/tasks/${id}`)));
+  const tasks = await waitFor(
+    async () => {
+      const shown = await all();
+      return shown.every(({ state }) => state === "succeeded") && shown;
+    },
+    { what: "the success of all tasks", timeoutMs: 30_000, everyMs: 100 },
+  );
+  expect(tasks.map(({ result }) => result)).toEqual(await Promise.all(files.map(sha256sumLine)));
+
+  for (const { taskId } of held) {
+    const task = tasks.find(({ id }) => id === `task_${taskId}`);
+    expect(task).toMatchObject({ agent: "survivor", attempt: 2, losses: 1, retries: 0 });
+  }
+  expect(await overlappingLeases(stage.sql)).toEqual([]);
+
+  const { entries } = await rest("GET", "/api/v1/audit?subject=doomed&action=agent.liveness_changed");
+  expect(entries.map(({ from, to }: { from: string; to: string }) => `${from} → ${to}`)).toEqual([
+    "live → offline",
+    "never → live",
+  ]);
+  expect(await survivor.stop()).toBe(0);
+});
+
+async function startLiveAgent(name: string): Promise<AgentProcess> {
+  const agent = await runAgent(stage, name, ["--on", hashFile, "--slots", String(SLOTS)]);
+  agents.push(agent);
+  const isLive = async () => (await stage.operator.fleet.getAgent({ agent: name })).agent?.liveness;
+  await waitFor(async () => (await isLive()) === Liveness.LIVE, { what: `the first heartbeat of ${name}` });
+  return agent;
+}
+
+interface Attempt {
+  taskId: string;
+  beganAt: Date;
+  outcome: string | null;
+}
+
+async function attemptsOf(agent: string): Promise<Attempt[]> {
+  return await stage.sql<Attempt[]>`
+    SELECT t.task_id AS "taskId", t.began_at AS "beganAt", t.outcome
+    FROM task_attempts t JOIN agents a ON a.project_id = t.project_id AND a.id = t.agent_id
+    WHERE a.name = ${agent}`;
+}
+
+async function databaseTime(): Promise<Date> {
+  const [row] = await stage.sql<{ now: Date }[]>`SELECT clock_timestamp() AS now`;
+  if (row === undefined) throw new Error("the database has no clock");
+  return row.now;
+}
+
+const isDone = ({ outcome }: Attempt) => outcome === "succeeded";
+
+async function releaseHold({ folder }: AgentProcess): Promise<void> {
+  await rm(join(folder, "hold"));
+}
+
+/** Paths of source files of this repository. */
+async function realFiles(count: number): Promise<string[]> {
+  const folder = fileURLToPath(new URL("../../src", import.meta.url));
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  expect(files.length).toBeGreaterThanOrEqual(count);
+  return files.slice(0, count);
+}
+
+/** What sha256sum prints. */
+async function sha256sumLine(file: string): Promise<string> {
+  return `${createHash("sha256")
+    .update(await readFile(file))
+    .digest("hex")}  ${file}\n`;
+}
