@@ -18,14 +18,14 @@ import { stopAtChange } from "../helpers/stop-point.ts";
 const TASKS = 100;
 const RUNNING = 40;
 
-// Every task is one row of this statement, so half of them are written when the middle one's turn comes.
-const middleTaskOf = ({ uuid }: EnrolledAgent) => `NEW.agent_id = '${uuid}' AND NEW.priority = 7`;
+// All tasks are rows of one statement; it stands still at the one that differs, with others written before or after it.
+const oneTaskOf = ({ uuid }: EnrolledAgent) => `NEW.agent_id = '${uuid}' AND NEW.priority = 7`;
 
 const moments = [
   {
     name: "with a part of the tasks written",
     stop: (url, agent) =>
-      stopAtChange(url, "tasks", "before update", `${middleTaskOf(agent)} AND NEW.state = 'pending'`),
+      stopAtChange(url, "tasks", "before update", `${oneTaskOf(agent)} AND NEW.state = 'pending'`),
     leaves: "nothing",
   },
   {
@@ -47,13 +47,13 @@ const moments = [
   },
   {
     name: "in COMMIT, which the database still takes back",
-    stop: (url, agent) => stopAtChange(url, "tasks", "in commit after update", middleTaskOf(agent)),
+    stop: (url, agent) => stopAtChange(url, "tasks", "in commit after update", oneTaskOf(agent)),
     leaves: "nothing",
     backendDies: true,
   },
   {
     name: "in COMMIT, which the database then finishes",
-    stop: (url, agent) => stopAtChange(url, "tasks", "in commit after update", middleTaskOf(agent)),
+    stop: (url, agent) => stopAtChange(url, "tasks", "in commit after update", oneTaskOf(agent)),
     leaves: "all of it",
   },
 ] satisfies Moment[];
@@ -93,21 +93,25 @@ describe("a fatal heartbeat of an agent with a hundred active tasks", () => {
     });
   });
 
-  test.each(moments)("is all or nothing when the server is killed $name", async (moment) => {
-    const agent = await busyAgent(stage);
-    const left = await killAt(stage, agent, moment);
-    expect(left).toEqual(moment.leaves === "nothing" ? untouchedAgent : failedAgent);
-    expect(await tallyOf(stage, agent)).toEqual(moment.leaves === "nothing" ? held : failedOver);
+  test.each(moments)(
+    "is all or nothing when the server is killed $name",
+    { timeout: 60_000 },
+    async (moment) => {
+      const agent = await busyAgent(stage);
+      const left = await killAt(stage, agent, moment);
+      expect(left).toEqual(moment.leaves === "nothing" ? untouchedAgent : failedAgent);
+      expect(await tallyOf(stage, agent)).toEqual(moment.leaves === "nothing" ? held : failedOver);
 
-    // The agent repeats it to the next server, and is told the same either way.
-    await stage.restart();
-    const repeated = await stage.fleet.agent(agent.token).heartbeat(fatalBeat);
-    expect(repeated).toMatchObject({
-      duplicate: moment.leaves === "all of it",
-      taskFailures: { attempted: TASKS, requeued: TASKS, failed: 0 },
-    });
-    expect(await tallyOf(stage, agent)).toEqual(failedOver);
-  });
+      // The agent repeats it to the next server, and is told the same either way.
+      await stage.restart();
+      const repeated = await stage.fleet.agent(agent.token).heartbeat(fatalBeat);
+      expect(repeated).toMatchObject({
+        duplicate: moment.leaves === "all of it",
+        taskFailures: { attempted: TASKS, requeued: TASKS, failed: 0 },
+      });
+      expect(await tallyOf(stage, agent)).toEqual(failedOver);
+    },
+  );
 });
 
 /** An online agent with a hundred tasks in its hands, some of which it has begun. */
@@ -117,11 +121,14 @@ async function busyAgent(stage: Stage): Promise<EnrolledAgent> {
   const transport = createConnectTransport({ baseUrl: stage.server.httpUrl, httpVersion: "1.1" });
   const operator = { headers: { authorization: `Bearer ${stage.operatorToken}` } };
   const operate = createClient(TaskService, transport);
-  for (let index = 0; index < TASKS; index++)
-    await operate.createTask({ kind: agent.name, priority: index === TASKS / 2 ? 7 : 5 }, operator);
+  const create = (index: number) =>
+    operate.createTask({ kind: agent.name, priority: index === TASKS / 2 ? 7 : 5 }, operator);
+  await Promise.all(Array.from({ length: TASKS }, (_, index) => create(index)));
   const { tasks } = await api.claimTasks({ kinds: [agent.name], max: TASKS });
-  for (const { id, lease } of tasks.slice(0, RUNNING))
-    await api.updateTask({ task: id, leaseEpoch: lease?.epoch ?? 0n });
+  const begun = tasks.slice(0, RUNNING);
+  await Promise.all(
+    begun.map(({ id, lease }) => api.updateTask({ task: id, leaseEpoch: lease?.epoch ?? 0n })),
+  );
   expect(await tallyOf(stage, agent)).toEqual(held);
   return agent;
 }

@@ -26,7 +26,8 @@ beforeAll(async () => {
       DROVER_STALE_AFTER: "2",
       DROVER_OFFLINE_AFTER: "3",
       DROVER_OFFLINE_GRACE: "1s",
-      DROVER_LEASE: "4s",
+      // Longer than it takes to be offline, so that a server which did not wait for its end would be found out.
+      DROVER_LEASE: "6s",
     },
   });
 });
