@@ -18,10 +18,10 @@ beforeAll(async () => {
   stage = await setStage({
     env: {
       DROVER_HEARTBEAT_INTERVAL: "1s",
-      DROVER_STALE_AFTER: "1.5",
-      DROVER_OFFLINE_AFTER: "2",
+      DROVER_STALE_AFTER: "2",
+      DROVER_OFFLINE_AFTER: "3",
       DROVER_OFFLINE_GRACE: "1s",
-      DROVER_LEASE: "3s",
+      DROVER_LEASE: "4s",
     },
   });
   await recordLeases(stage.sql);
@@ -33,7 +33,9 @@ afterAll(async () => {
   await stage?.close();
 });
 
-test("a thawed agent stops its work, and the result that it has all the same is refused and kept", async () => {
+test("a thawed agent stops its work, and the result that it has all the same is refused and kept", {
+  timeout: 60_000,
+}, async () => {
   const frozen = await startAgent(stage, "frozen", () => [stubbornAgent, "frozen"]);
   agents.push(frozen);
   const task = await createTask("stubborn");
@@ -44,7 +46,7 @@ test("a thawed agent stops its work, and the result that it has all the same is 
   expect(frozen.events()).toEqual([{ saw: "task" }]);
   frozen.signal("SIGCONT");
 
-  await waitFor(() => frozen.events().length === 3, { what: "the refusal" });
+  await waitFor(() => frozen.events().length === 3, { what: "the refusal", timeoutMs: 20_000 });
   expect(frozen.events()).toEqual([
     { saw: "task" },
     { saw: "signal", reason: "lease-lost" },
@@ -53,7 +55,7 @@ test("a thawed agent stops its work, and the result that it has all the same is 
   await expectStale(task, "frozen", "mine");
 });
 
-test("a command that ended while its agent was frozen is too late as well", async () => {
+test("a command that ended while its agent was frozen is too late as well", { timeout: 60_000 }, async () => {
   const command = "command=while [ ! -e go ]; do sleep 0.05; done; echo mine; touch done";
   const frozen = await runAgent(stage, "frozen-command", ["--json", "--on", command]);
   agents.push(frozen);
@@ -69,6 +71,7 @@ test("a command that ended while its agent was frozen is too late as well", asyn
 
   const refused = await waitFor(() => frozen.events().find(({ kind }) => kind === "taskRefused"), {
     what: "the refusal",
+    timeoutMs: 20_000,
   });
   expect(refused).toMatchObject({ reason: "LEASE_LOST", task: { id: task, attempt: 1 } });
   await expectStale(task, "frozen-command", "mine\n");
