@@ -134,12 +134,17 @@ describe("an agent that falls silent", () => {
 
 describe("locks", () => {
   test("a row that a heartbeat holds is skipped, and judged by what the heartbeat wrote", async () => {
-    const held = await heard(121);
-    const other = await heard(121);
+    const held = await heard(0);
     const connection = await fixture.database.reserve();
     try {
       await connection.db.execute("BEGIN");
-      await connection.db.execute(`SELECT 1 FROM agent_states WHERE agent_id = '${held.agentId}' FOR UPDATE`);
+      // The weakest lock keeps the sweep off and lets the time of the last heartbeat be set behind it: a sweep that
+      // comes between a stronger lock and the silence would find the row free.
+      await connection.db.execute(
+        `SELECT 1 FROM agent_states WHERE agent_id = '${held.agentId}' FOR KEY SHARE`,
+      );
+      await silence(fixture, held, 121);
+      const other = await heard(121);
       await sweep.settled();
       expect(await states([held, other])).toEqual(["live", "offline"]);
       await connection.db.execute(
