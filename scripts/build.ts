@@ -5,11 +5,7 @@ import { fileURLToPath } from "node:url";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 rmSync(`${root}dist`, { recursive: true, force: true });
-const compiled = spawnSync("tsc", ["-p", "tsconfig.build.json"], {
-  cwd: root,
-  stdio: "inherit",
-  shell: true,
-});
+const compiled = spawnSync("tsc -p tsconfig.build.json", { cwd: root, stdio: "inherit", shell: true });
 if (compiled.status !== 0) process.exit(1);
 cpSync(`${root}gen`, `${root}dist/gen`, { recursive: true });
 cpSync(`${root}src/storage/migrations`, `${root}dist/src/storage/migrations`, { recursive: true });

@@ -40,6 +40,7 @@ function buildPackage(target: string): void {
   const options = ["-p", join(root, "tsconfig.build.json"), "--outDir", join(target, "dist")];
   execFileSync("tsc", options, { cwd: root });
   cpSync(join(root, "gen"), join(target, "dist/gen"), { recursive: true });
+  cpSync(join(root, "bin"), join(target, "bin"), { recursive: true });
   cpSync(join(root, "package.json"), join(target, "package.json"));
   symlinkSync(join(root, "node_modules"), join(target, "node_modules"));
 }
