@@ -16,6 +16,7 @@ const floors: Record<string, number> = {
   observability: 2,
   identity: 3.0,
   audit: 3.1,
+  events: 3.1,
   idempotency: 3.1,
   tokens: 3.2,
   projects: 3.2,

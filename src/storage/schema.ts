@@ -5,6 +5,7 @@
 import { sql } from "drizzle-orm";
 import {
   bigint,
+  bigserial,
   boolean,
   check,
   customType,
@@ -243,6 +244,33 @@ export const auditEntries = pgTable(
     index("audit_entries_by_time").on(table.projectId, table.time, table.id),
     index("audit_entries_by_subject").on(table.projectId, table.subject, table.time, table.id),
     unique("audit_entries_one_per_version").on(table.projectId, table.subject, table.version),
+  ],
+);
+
+/**
+ * The outbox and the stream of events. A row is inserted by the transaction that makes its fact true, after its
+ * subject's lock, and draws its id then; the sequencer gives it its place in the project's stream, dense and without
+ * a gap, once it is committed.
+ */
+export const events = pgTable(
+  "events",
+  {
+    projectId: uuid("project_id").notNull(),
+    id: bigserial("id", { mode: "bigint" }).notNull(),
+    /** Place in the project's stream, from 1; null until it is numbered. */
+    seq: bigint("seq", { mode: "bigint" }),
+    type: text("type").notNull(),
+    /** Id of what it is about, such as `agent_0190…`. */
+    subject: text("subject").notNull(),
+    agentId: uuid("agent_id"),
+    taskId: uuid("task_id"),
+    time: instant("time").notNull().default(sql`clock_timestamp()`),
+    data: jsonb("data").$type<JsonObject>().notNull().default({}),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.id] }),
+    uniqueIndex("events_by_seq").on(table.projectId, table.seq).where(sql`seq IS NOT NULL`),
+    index("events_unnumbered").on(table.id).where(sql`seq IS NULL`),
   ],
 );
 
