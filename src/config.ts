@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { BrakeSettings } from "./liveness/decide-brake.ts";
 import { findThresholdClashes, type LivenessThresholds } from "./liveness/thresholds.ts";
 import { parseDuration, printDuration } from "./runtime/duration.ts";
 
@@ -17,6 +18,10 @@ export interface Config {
   /** After how many, and the grace on top, it is offline. */
   offlineAfter: number;
   offlineGraceMs: number;
+  /** When a mass loss brakes: share of a project's agents, agents of the project, and agents a second then. */
+  brakeFraction: number;
+  brakeMinAgents: number;
+  brakeRate: number;
   /** How long a task is lent without a renewal. */
   leaseMs: number;
   retryBackoffMs: number;
@@ -128,6 +133,27 @@ const rules: SettingRule[] = [
     parse: (text) => parseDurationWithin(text, 0, 86_400_000, "at most 1d"),
   },
   {
+    env: "DROVER_BRAKE_FRACTION",
+    default: "0.55",
+    description: "share of a project's agents: when as many vanish at once, their tasks go back slowly",
+    key: "brakeFraction",
+    parse: (text) => parseNumber(text, (value) => value > 0 && value <= 1, "above 0 and at most 1"),
+  },
+  {
+    env: "DROVER_BRAKE_MIN_AGENTS",
+    default: "5",
+    description: "in projects of fewer agents that makes no difference",
+    key: "brakeMinAgents",
+    parse: (text) => parseNumber(text, isCount, "a whole number from 1 to 1000000"),
+  },
+  {
+    env: "DROVER_BRAKE_RATE",
+    default: "0.1",
+    description: "agents a second whose tasks go back then",
+    key: "brakeRate",
+    parse: (text) => parseNumber(text, (value) => value <= 1_000, "from 0 to 1000"),
+  },
+  {
     env: "DROVER_LEASE",
     default: "60s",
     description: "how long a task is lent without a renewal; at least three heartbeat intervals",
@@ -170,9 +196,6 @@ const notHonoured = [
   "DROVER_TLS_KEY",
   "DROVER_TLS_CLIENT_CA",
   "DROVER_MAX_HEARTBEATS_PER_SECOND",
-  "DROVER_BRAKE_FRACTION",
-  "DROVER_BRAKE_MIN_AGENTS",
-  "DROVER_BRAKE_RATE",
   "DROVER_RETENTION_TASKS",
   "DROVER_RETENTION_ERRORS",
   "DROVER_RETENTION_EVENTS",
@@ -249,6 +272,12 @@ export function thresholdsOf(config: Config): LivenessThresholds {
   return { intervalMs, staleAfter, offlineAfter, offlineGraceMs };
 }
 
+/** When a mass loss brakes. */
+export function brakeSettingsOf(config: Config): BrakeSettings {
+  const { brakeFraction: fraction, brakeMinAgents: minAgents, brakeRate: agentsPerSecond } = config;
+  return { fraction, minAgents, agentsPerSecond };
+}
+
 const address = z.object({ host: z.string(), port: z.number() });
 const configShape: z.ZodType<Config> = z.object({
   httpAddress: address,
@@ -260,6 +289,9 @@ const configShape: z.ZodType<Config> = z.object({
   staleAfter: z.number(),
   offlineAfter: z.number(),
   offlineGraceMs: z.number(),
+  brakeFraction: z.number(),
+  brakeMinAgents: z.number(),
+  brakeRate: z.number(),
   leaseMs: z.number(),
   retryBackoffMs: z.number(),
   retryBackoffMaxMs: z.number(),
@@ -323,6 +355,16 @@ function parseIntervals(text: string): Parsed {
   return count > 0 && count <= 1_000
     ? good(count)
     : bad("must be a number of intervals such as 2 or 2.5, at most 1000");
+}
+
+/** A number of digits, with a fraction of at most six. */
+function parseNumber(text: string, fits: (value: number) => boolean, words: string): Parsed {
+  const value = /^\d{1,7}(?:\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
+  return fits(value) ? good(value) : bad(`must be ${words}`);
+}
+
+function isCount(value: number): boolean {
+  return Number.isInteger(value) && value >= 1 && value <= 1_000_000;
 }
 
 function parseLogLevel(text: string): Parsed {

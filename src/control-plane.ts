@@ -9,7 +9,7 @@ import { TokenService } from "../gen/drover/v1/token_service_pb.js";
 import { findAgentId } from "./agents/agent-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
-import { type Config, SettingError, thresholdsOf } from "./config.ts";
+import { brakeSettingsOf, type Config, SettingError, thresholdsOf } from "./config.ts";
 import { createApiDocs } from "./doors/api-docs.ts";
 import { type BoundAddress, type Door, type ReportProblem, type ServedService, serve } from "./doors/door.ts";
 import { createGrpcDoor } from "./doors/grpc-door.ts";
@@ -202,16 +202,26 @@ function createSweeper(database: Database, config: Config, tasks: Tasks, logger:
   const { rules, waiting, unhandled } = tasks;
   return new LivenessSweeper(database, {
     thresholds: thresholdsOf(config),
+    brake: brakeSettingsOf(config),
     giveBack: { backoff: rules.backoff, report: unhandled },
     listener: {
       lost({ project, agent, from, to, reason }) {
         logger.info({ project, agent, from, to, reason }, "agent liveness changed");
       },
       tasksChanged: (changes) => waiting.announce(changes),
+      braked(change) {
+        logger.warn({ ...change }, brakeWords[change.to]);
+      },
       failed: (error) => logger.warn({ err: error }, "silent agents were not looked for; it is tried again"),
     },
   });
 }
+
+const brakeWords = {
+  off: "mass loss is over: tasks of lost agents go back at once",
+  slow: "mass loss: tasks of lost agents go back slowly",
+  stopped: "mass loss: all agents are gone, and their tasks stay with them",
+} as const;
 
 /** What looks after streams for as long as they are open. */
 interface Streams {

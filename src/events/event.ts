@@ -7,6 +7,8 @@ export const eventTypes = [
   "agent.liveness_changed",
   "agent.removed",
   "error.reported",
+  "liveness.brake_engaged",
+  "liveness.brake_released",
   "project.created",
   "task.created",
   "task.leased",

@@ -124,7 +124,8 @@ export async function writeLiveness(tx: Tx, changes: LivenessChange[]): Promise<
     version: String(version),
   }));
   await tx.execute(sql`
-    UPDATE agent_states s SET liveness = i.liveness, version = i.version
+    UPDATE agent_states s SET liveness = i.liveness, version = i.version,
+      lost_at = CASE WHEN i.liveness = 'offline' THEN clock_timestamp() ELSE s.lost_at END
     FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb)
       AS i(project_id uuid, agent_id uuid, liveness text, version bigint)
     WHERE s.project_id = i.project_id AND s.agent_id = i.agent_id`);

@@ -4,6 +4,8 @@ import { type Database, type Db, inTransaction, type Tx } from "../storage/datab
 import { LeaderLock } from "../storage/leader-lock.ts";
 import type { GiveBackSettings } from "../tasks/give-back.ts";
 import type { TaskChange } from "../tasks/task-change.ts";
+import type { BrakeChange } from "./apply-brakes.ts";
+import type { BrakeSettings } from "./decide-brake.ts";
 import { maySomeoneBeDue, type Watch } from "./decide-liveness.ts";
 import { keepWatch } from "./keep-watch.ts";
 import { findSilent } from "./liveness-store.ts";
@@ -13,6 +15,7 @@ import { type LivenessThresholds, offlineAfterMs, staleAfterMs } from "./thresho
 
 export interface SweeperOptions {
   thresholds: LivenessThresholds;
+  brake: BrakeSettings;
   giveBack: GiveBackSettings;
   listener: SweepListener;
 }
@@ -22,6 +25,8 @@ export interface SweepListener {
   lost(loss: CommittedLoss): void;
   /** Tasks were taken back; committed. */
   tasksChanged(changes: TaskChange[]): void;
+  /** Because of a mass loss tasks go back more slowly than before, or again as fast as they should; committed. */
+  braked(change: BrakeChange): void;
   /** A round failed; the next one tries it again. */
   failed(error: unknown): void;
 }
@@ -93,12 +98,12 @@ export class LivenessSweeper implements Service {
   }
 
   async #takeBack(db: Db, stopping: AbortSignal): Promise<void> {
-    const { giveBack, thresholds, listener } = this.#options;
+    const { giveBack, brake, thresholds, listener } = this.#options;
     for (let more = true; more && !stopping.aborted; ) {
       const taken = await this.#watched(db, (tx, watch) =>
-        // Who was done while nobody listened gets the time to say so.
-        takeBack(tx, giveBack, { overdueToo: maySomeoneBeDue(watch, thresholds) }),
+        takeBack(tx, watch, { ...giveBack, brake, thresholds }),
       );
+      for (const change of taken.brakes) listener.braked(change);
       listener.tasksChanged(taken.changes);
       more = taken.more;
     }

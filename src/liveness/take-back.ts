@@ -3,18 +3,35 @@ import {
   findOfflineHolders,
   type GiveBackSettings,
   giveBackTasks,
+  type LostIn,
   returnExpiredLeases,
+  type Spared,
   timeOutAttempts,
 } from "../tasks/give-back.ts";
 import type { TaskChange } from "../tasks/task-change.ts";
+import { applyBrakes, type BrakeChange, type Brakes } from "./apply-brakes.ts";
+import { writeBrake } from "./brake-store.ts";
+import { allowanceOf, type BrakeSettings, spend } from "./decide-brake.ts";
+import { maySomeoneBeDue, type Watch } from "./decide-liveness.ts";
 import { lockOffline } from "./liveness-store.ts";
+import { type LivenessThresholds, missingAfterMs } from "./thresholds.ts";
 
 /** What one transaction took back, and whether there may be more of it. */
 export interface TakenBack {
   /** To be announced after the commit. */
   changes: TaskChange[];
+  /** To be told after the commit. */
+  brakes: BrakeChange[];
   more: boolean;
 }
+
+export interface TakeBackSettings extends GiveBackSettings {
+  brake: BrakeSettings;
+  thresholds: LivenessThresholds;
+}
+
+/** What one step took back. */
+type Step = Omit<TakenBack, "brakes">;
 
 /** Tasks of one transaction: small, so that no row is locked for long. */
 const TASKS_AT_ONCE = 200;
@@ -22,44 +39,63 @@ const AGENTS_AT_ONCE = 20;
 
 /**
  * Takes tasks back from those who are gone or past their time: a lease that a living agent let end, one past its end whose
- * agent is offline, and, where `overdueToo`, attempts that run longer than their tasks allow.
+ * agent is offline, and, where somebody has listened for long enough, attempts that run longer than their tasks allow.
+ * In a project that lost most of its agents at once it does so slowly, or not at all.
  */
-export async function takeBack(
-  tx: Tx,
-  settings: GiveBackSettings,
-  { overdueToo }: { overdueToo: boolean },
-): Promise<TakenBack> {
-  const steps = [takeEndedLeases, takeFromOffline, ...(overdueToo ? [endOverdueAttempts] : [])];
-  const taken: TakenBack = { changes: [], more: false };
-  for (const step of steps) {
-    const { changes, more } = await step(tx, settings);
+export async function takeBack(tx: Tx, watch: Watch, settings: TakeBackSettings): Promise<TakenBack> {
+  const brakes = await applyBrakes(tx, watch, settings.brake, settings.thresholds);
+  const braked = [...brakes.engaged.keys()];
+  const spared: Spared = { projectIds: braked, silentForMs: missingAfterMs(settings.thresholds) };
+  const taken: TakenBack = { changes: [], brakes: brakes.changes, more: false };
+  const add = ({ changes, more }: Step) => {
     taken.changes.push(...changes);
     taken.more ||= more;
-  }
+  };
+  add(step(await returnExpiredLeases(tx, TASKS_AT_ONCE, spared, settings), TASKS_AT_ONCE));
+  const { changes, agents } = await takeFromLost(tx, { except: braked }, AGENTS_AT_ONCE, settings);
+  add({ changes, more: agents === AGENTS_AT_ONCE && handled(changes) > 0 });
+  add({ changes: await takeSlowly(tx, brakes, watch.nowMs, settings), more: false });
+  // Who was done while nobody listened gets the time to say so.
+  if (maySomeoneBeDue(watch, settings.thresholds))
+    add(step(await timeOutAttempts(tx, TASKS_AT_ONCE, spared, settings), TASKS_AT_ONCE));
   return taken;
 }
 
-async function takeEndedLeases(tx: Tx, settings: GiveBackSettings): Promise<TakenBack> {
-  return takenBack(await returnExpiredLeases(tx, TASKS_AT_ONCE, settings));
+/** Takes from as many lost agents of braked projects as each one's brake allows now. */
+async function takeSlowly(
+  tx: Tx,
+  { engaged }: Brakes,
+  nowMs: number,
+  settings: TakeBackSettings,
+): Promise<TaskChange[]> {
+  const all: TaskChange[] = [];
+  for (const [project, brake] of engaged) {
+    const allowed = Math.min(allowanceOf(brake, nowMs, settings.brake), AGENTS_AT_ONCE);
+    if (allowed === 0) continue;
+    const { changes, agents } = await takeFromLost(tx, { project }, allowed, settings);
+    all.push(...changes);
+    if (agents > 0) await writeBrake(tx, project, spend(brake, agents, nowMs, settings.brake));
+  }
+  return all;
 }
 
-async function endOverdueAttempts(tx: Tx, settings: GiveBackSettings): Promise<TakenBack> {
-  return takenBack(await timeOutAttempts(tx, TASKS_AT_ONCE, settings));
-}
-
-async function takeFromOffline(tx: Tx, settings: GiveBackSettings): Promise<TakenBack> {
-  const holders = await findOfflineHolders(tx, AGENTS_AT_ONCE);
-  if (holders.length === 0) return { changes: [], more: false };
+async function takeFromLost(
+  tx: Tx,
+  lostIn: LostIn,
+  limit: number,
+  settings: GiveBackSettings,
+): Promise<{ changes: TaskChange[]; agents: number }> {
+  const holders = await findOfflineHolders(tx, limit, lostIn);
+  if (holders.length === 0) return { changes: [], agents: 0 };
   // One may have come back since: under its lock it is offline or not meant.
   const offline = await lockOffline(tx, holders);
   const origin = { actor: "server" };
   const reason = { kind: "lost", message: "its agent was lost", origin, endedLeasesOnly: true } as const;
-  const changes = await giveBackTasks(tx, offline, reason, settings);
-  return { changes, more: holders.length === AGENTS_AT_ONCE && handled(changes) > 0 };
+  return { changes: await giveBackTasks(tx, offline, reason, settings), agents: offline.length };
 }
 
-function takenBack(changes: TaskChange[]): TakenBack {
-  return { changes, more: handled(changes) === TASKS_AT_ONCE };
+function step(changes: TaskChange[], atOnce: number): Step {
+  return { changes, more: handled(changes) === atOnce };
 }
 
 /** A task that could not even be set aside would be found again at once; the next round tries it once more. */

@@ -21,6 +21,19 @@ export function offlineAfterMs({ intervalMs, offlineAfter, offlineGraceMs }: Liv
   return Math.round(offlineAfter * intervalMs) + offlineGraceMs;
 }
 
+/**
+ * After how much silence an agent counts as gone where it is asked how many vanished together, in ms. Agents that did so
+ * were heard within one interval of each other: when the first of them is offline, the last is silent for this long.
+ */
+export function missingAfterMs(thresholds: LivenessThresholds): number {
+  const { intervalMs } = thresholds;
+  const withTheFirst = offlineAfterMs(thresholds) - intervalMs;
+  return Math.max(Math.min(staleAfterMs(thresholds), withTheFirst), Math.round(intervalMs * LATE));
+}
+
+/** Intervals: a heartbeat that is late by this is no reason to worry. */
+const LATE = 1.25;
+
 interface Inequality {
   smaller: Term;
   larger: Term;

@@ -143,6 +143,8 @@ export const agentStates = pgTable(
     /** Of the newest command; 0 until there was one. */
     commandSequence: bigint("command_sequence", { mode: "bigint" }).notNull().default(sql`0`),
     statusChangedAt: instant("status_changed_at").notNull().default(sql`clock_timestamp()`),
+    /** When the sweep called it offline last; an agent that left since was heard after it. */
+    lostAt: instant("lost_at"),
   },
   (table) => [primaryKey({ columns: [table.projectId, table.agentId] })],
 );
@@ -162,6 +164,15 @@ export const livenessWatch = pgTable(
   },
   () => [check("liveness_watch_one_row", sql`only_row`)],
 );
+
+/** Projects that lost most or all of their agents at once: how slowly tasks go back there. */
+export const livenessBrakes = pgTable("liveness_brakes", {
+  projectId: uuid("project_id").primaryKey(),
+  kind: text("kind", { enum: ["slow", "waiting", "stopped"] }).notNull(),
+  engagedAt: instant("engaged_at").notNull(),
+  /** From when the allowance counts, by which one agent after the other loses its tasks. */
+  earnedFrom: instant("earned_from").notNull(),
+});
 
 /** Runs of agents' processes. */
 export const agentSessions = pgTable(

@@ -4,12 +4,17 @@ import {
   extendLoans,
   findLostHolders,
   type Holder,
+  type LostIn,
   lockEndedLoans,
   lockLoansOf,
   lockOverdueLoans,
+  prolongLoans,
+  type Spared,
 } from "./loan-store.ts";
 import type { Backoff } from "./task.ts";
 import type { ChangeOrigin, TaskChange } from "./task-change.ts";
+
+export type { LostIn, Spared };
 
 /** Why tasks come back that their agents hold. */
 export interface GiveBackReason {
@@ -59,9 +64,10 @@ export async function giveBackTasks(
 export async function returnExpiredLeases(
   tx: Tx,
   limit: number,
+  spared: Spared,
   settings: GiveBackSettings,
 ): Promise<TaskChange[]> {
-  const loans = await lockEndedLoans(tx, limit);
+  const loans = await lockEndedLoans(tx, limit, spared);
   const error = { message: "its agent let the lease end", context: undefined };
   const cause = { ending: { kind: "lost" }, error, origin: SERVER } as const;
   return await endAttempts(tx, loans, cause, settings.backoff, settings.report);
@@ -71,17 +77,23 @@ export async function returnExpiredLeases(
 export async function timeOutAttempts(
   tx: Tx,
   limit: number,
+  spared: Spared,
   settings: GiveBackSettings,
 ): Promise<TaskChange[]> {
-  const loans = await lockOverdueLoans(tx, limit);
+  const loans = await lockOverdueLoans(tx, limit, spared);
   const error = { message: "the attempt ran longer than its task allows", context: undefined };
   const cause = { ending: { kind: "timed-out" }, error, origin: SERVER } as const;
   return await endAttempts(tx, loans, cause, settings.backoff, settings.report);
 }
 
 /** Agents that are offline and hold tasks whose lease is past its end, up to `limit`: theirs are to be given back. */
-export async function findOfflineHolders(tx: Tx, limit: number): Promise<Holder[]> {
-  return await findLostHolders(tx, limit);
+export async function findOfflineHolders(tx: Tx, limit: number, lostIn: LostIn): Promise<Holder[]> {
+  return await findLostHolders(tx, limit, lostIn);
+}
+
+/** Lets every lease of a project last for so many ms from now at least: for agents that may come back after a return. */
+export async function prolongLeases(tx: Tx, projectId: string, ms: number): Promise<void> {
+  await prolongLoans(tx, projectId, ms);
 }
 
 /** Moves the end of every lease by the time for which nobody could renew any, in ms. */

@@ -193,40 +193,69 @@ export async function lockLoansOf(tx: Tx, holders: Holder[], endedOnly: boolean)
   return [...rows].map(loanOfRow);
 }
 
+/** Agents whose tasks stay with them, although they would go back: those of these projects that are not heard. */
+export interface Spared {
+  projectIds: readonly string[];
+  /** An agent that was not heard for so many ms is meant, and one that is offline. */
+  silentForMs: number;
+}
+
+/** Of a task `t` whose agent `s` may be missing: nobody spares it. */
+function isNotSpared({ projectIds, silentForMs }: Spared) {
+  return sql`NOT (t.project_id = ANY (${sql.param([...projectIds])}::uuid[]) AND coalesce(s.liveness = 'offline'
+    OR s.last_seen_at <= (SELECT clock_timestamp() - ${silentForMs} * interval '1 ms'), false))`;
+}
+
 /**
  * Locks up to so many tasks whose lease is past its end while their agent lives or was never heard, or is removed.
  * Those that someone else has locked are left for the next time.
  */
-export async function lockEndedLoans(tx: Tx, limit: number): Promise<LockedLoan[]> {
+export async function lockEndedLoans(tx: Tx, limit: number, spared: Spared): Promise<LockedLoan[]> {
   const rows = await tx.execute<LockedRow>(sql`
     SELECT ${lockedColumns} FROM tasks t
     LEFT JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
     WHERE t.state IN ('leased', 'running') AND t.lease_expires_at <= (SELECT clock_timestamp())
-      AND coalesce(s.liveness, 'never') IN ('live', 'never')
+      AND coalesce(s.liveness, 'never') IN ('live', 'never') AND ${isNotSpared(spared)}
     LIMIT ${limit} FOR UPDATE OF t SKIP LOCKED`);
   return [...rows].map(loanOfRow);
 }
 
 /** Locks up to so many tasks whose attempt has run longer than it may; skips what someone else has locked. */
-export async function lockOverdueLoans(tx: Tx, limit: number): Promise<LockedLoan[]> {
+export async function lockOverdueLoans(tx: Tx, limit: number, spared: Spared): Promise<LockedLoan[]> {
   // An attempt that its agent did not call begun counts from the loan: silence must not make it endless.
   const rows = await tx.execute<LockedRow>(sql`
     SELECT ${lockedColumns} FROM tasks t
-    WHERE t.state IN ('leased', 'running') AND t.timeout_ms IS NOT NULL
+    LEFT JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
+    WHERE t.state IN ('leased', 'running') AND t.timeout_ms IS NOT NULL AND ${isNotSpared(spared)}
       AND coalesce(t.started_at, t.leased_at) + t.timeout_ms * interval '1 ms' <= (SELECT clock_timestamp())
     LIMIT ${limit} FOR UPDATE OF t SKIP LOCKED`);
   return [...rows].map(loanOfRow);
 }
 
-/** Agents that are offline and hold tasks whose lease is past its end, up to so many. */
-export async function findLostHolders(tx: Tx, limit: number): Promise<Holder[]> {
+/** Which lost agents are meant: those of one project, or of all but some. */
+export type LostIn = { readonly project: string } | { readonly except: readonly string[] };
+
+/** Agents that are offline and hold tasks whose lease is past its end, up to so many, those lost first before others. */
+export async function findLostHolders(tx: Tx, limit: number, lostIn: LostIn): Promise<Holder[]> {
+  const meant =
+    "project" in lostIn
+      ? sql`t.project_id = ${lostIn.project}`
+      : sql`t.project_id <> ALL (${sql.param([...lostIn.except])}::uuid[])`;
   const rows = await tx.execute<{ project_id: string; agent_id: string }>(sql`
-    SELECT DISTINCT t.project_id, t.agent_id FROM tasks t
+    SELECT t.project_id, t.agent_id FROM tasks t
     JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
     WHERE t.state IN ('leased', 'running') AND t.lease_expires_at <= (SELECT clock_timestamp())
-      AND s.liveness = 'offline'
+      AND s.liveness = 'offline' AND ${meant}
+    GROUP BY t.project_id, t.agent_id, s.lost_at ORDER BY s.lost_at, t.agent_id
     LIMIT ${limit}`);
   return [...rows].map((row) => ({ projectId: row.project_id, agentId: row.agent_id }));
+}
+
+/** Lets every lease of a project last for so many ms from now at least. */
+export async function prolongLoans(tx: Tx, projectId: string, atLeastMs: number): Promise<void> {
+  await tx.execute(sql`
+    UPDATE tasks SET lease_expires_at = greatest(lease_expires_at, clock_timestamp() + ${atLeastMs} * interval '1 ms')
+    WHERE state IN ('leased', 'running') AND project_id = ${projectId}`);
 }
 
 /** Moves the end of every lease by so many ms. */

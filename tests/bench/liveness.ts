@@ -23,6 +23,8 @@ const thresholds: LivenessThresholds = {
   offlineGraceMs: 10_000,
 };
 
+const brake = { fraction: 0.55, minAgents: 5, agentsPerSecond: 0.1 };
+
 /** What looking for silent agents costs, and for how long heartbeats wait for it. */
 export const livenessBenchmark: Benchmark = {
   name: "liveness",
@@ -130,10 +132,11 @@ async function loseSome(database: Database): Promise<{ sweepMs: number; waitsMs:
       if (found === LOST) done.resolve(performance.now() - firstMs);
     },
     tasksChanged: () => {},
+    braked: () => {},
     failed: done.reject,
   };
   const giveBack = { backoff: { firstMs: 1_000, longestMs: 60_000 }, report: () => {} };
-  const sweeper = new LivenessSweeper(database, { thresholds, giveBack, listener });
+  const sweeper = new LivenessSweeper(database, { thresholds, brake, giveBack, listener });
   await sweeper.start();
   let over = false;
   const sweepMs = done.promise.finally(() => {

@@ -1,4 +1,6 @@
 import type { AgentCaller } from "../../src/identity/caller.ts";
+import type { BrakeChange } from "../../src/liveness/apply-brakes.ts";
+import type { BrakeSettings } from "../../src/liveness/decide-brake.ts";
 import { LivenessSweeper } from "../../src/liveness/liveness-sweeper.ts";
 import type { CommittedLoss } from "../../src/liveness/mark-silent.ts";
 import type { LivenessThresholds } from "../../src/liveness/thresholds.ts";
@@ -6,6 +8,9 @@ import type { Database } from "../../src/storage/database.ts";
 import type { TaskChange } from "../../src/tasks/task-change.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 import type { TaskFixture } from "../tasks/task-fixture.ts";
+
+/** Brakes nobody: tests of other things lose all of their agents. */
+export const noBrake: BrakeSettings = { fraction: 1, minAgents: 1_000_000, agentsPerSecond: 1_000 };
 
 /** Stale after a minute and offline after two, and rounds that follow each other fast: time itself decides nothing here. */
 export const thresholds: LivenessThresholds = {
@@ -20,6 +25,7 @@ export interface Sweep {
   readonly sweeper: LivenessSweeper;
   readonly losses: CommittedLoss[];
   readonly taskChanges: TaskChange[];
+  readonly brakes: BrakeChange[];
   readonly failures: unknown[];
   /** Rounds that it has ended as the one that sweeps. */
   rounds(): number;
@@ -31,11 +37,14 @@ export interface Sweep {
 export async function startSweep(
   fixture: TaskFixture,
   database: Database = fixture.database,
+  brake: BrakeSettings = noBrake,
 ): Promise<Sweep> {
   let rounds = 0;
   const [losses, taskChanges, failures]: [CommittedLoss[], TaskChange[], unknown[]] = [[], [], []];
+  const brakes: BrakeChange[] = [];
   const sweeper = new LivenessSweeper(database, {
     thresholds,
+    brake,
     giveBack: { backoff: fixture.rules.backoff, report: (_, error) => failures.push(error) },
     listener: {
       lost: (loss) => losses.push(loss),
@@ -44,6 +53,7 @@ export async function startSweep(
         rounds += 1;
         taskChanges.push(...changes);
       },
+      braked: (change) => brakes.push(change),
       failed: (error) => failures.push(error),
     },
   });
@@ -52,6 +62,7 @@ export async function startSweep(
     sweeper,
     losses,
     taskChanges,
+    brakes,
     failures,
     rounds: () => rounds,
     async settled() {

@@ -4,7 +4,7 @@ import { Refusal } from "../../src/runtime/refusal.ts";
 import { inTransaction } from "../../src/storage/database.ts";
 import { returnExpiredLeases } from "../../src/tasks/give-back.ts";
 import { cancelTask } from "../../src/tasks/task-service.ts";
-import { pack, startTaskFixture, type TaskFixture } from "./task-fixture.ts";
+import { noneSpared, pack, startTaskFixture, type TaskFixture } from "./task-fixture.ts";
 
 let fixture: TaskFixture;
 beforeAll(async () => {
@@ -103,7 +103,7 @@ test("whatever happens at once, tasks keep their limits and attempts end once", 
         }
       }
       if (random(4) === 0)
-        await inTransaction(fixture.database.db, (tx) => returnExpiredLeases(tx, 10, settings));
+        await inTransaction(fixture.database.db, (tx) => returnExpiredLeases(tx, 10, noneSpared, settings));
       await attempt(fixture.beat(agent));
     }
   };

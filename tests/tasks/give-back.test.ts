@@ -9,7 +9,7 @@ import {
   returnExpiredLeases,
   timeOutAttempts,
 } from "../../src/tasks/give-back.ts";
-import { pack, refusalOf, startTaskFixture, type TaskFixture } from "./task-fixture.ts";
+import { noneSpared, pack, refusalOf, startTaskFixture, type TaskFixture } from "./task-fixture.ts";
 
 let fixture: TaskFixture;
 beforeAll(async () => {
@@ -19,8 +19,9 @@ afterAll(() => fixture.stop());
 
 const settings = () => ({ backoff: fixture.rules.backoff, report: () => {} });
 const returnExpired = (limit = 100) =>
-  inTransaction(fixture.database.db, (tx) => returnExpiredLeases(tx, limit, settings()));
-const timeOut = () => inTransaction(fixture.database.db, (tx) => timeOutAttempts(tx, 100, settings()));
+  inTransaction(fixture.database.db, (tx) => returnExpiredLeases(tx, limit, noneSpared, settings()));
+const timeOut = () =>
+  inTransaction(fixture.database.db, (tx) => timeOutAttempts(tx, 100, noneSpared, settings()));
 
 async function lend(
   wish: Parameters<TaskFixture["add"]>[0] = {},
@@ -66,7 +67,9 @@ describe("a lease that ended", () => {
     await setLiveness(agent, "offline");
     expect(await returnExpired()).toEqual([]);
     const holder = { projectId: fixture.projectId, agentId: agent.agentId };
-    expect(await inTransaction(fixture.database.db, (tx) => findOfflineHolders(tx, 10))).toEqual([holder]);
+    expect(
+      await inTransaction(fixture.database.db, (tx) => findOfflineHolders(tx, 10, { except: [] })),
+    ).toEqual([holder]);
     const reason: GiveBackReason = {
       kind: "lost",
       message: "its agent is offline",

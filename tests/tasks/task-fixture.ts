@@ -5,6 +5,7 @@ import { ensureProject } from "../../src/projects/project-store.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
 import { type Database, inTransaction, openDatabase } from "../../src/storage/database.ts";
 import { findDue } from "../../src/tasks/claim-store.ts";
+import type { Spared } from "../../src/tasks/give-back.ts";
 import { HeldTasks } from "../../src/tasks/held-tasks.ts";
 import { LoanService, type TaskRules } from "../../src/tasks/loan-service.ts";
 import { createTask, type NewTaskWish, type ShownTask, showTask } from "../../src/tasks/task-service.ts";
@@ -147,6 +148,9 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     },
   };
 }
+
+/** No task stays with an agent that is gone: no project is braked. */
+export const noneSpared: Spared = { projectIds: [], silentForMs: 0 };
 
 /** Packs a plain JSON value as a payload or a result. */
 export function pack(value: unknown): { text: string; bytes: number } {
