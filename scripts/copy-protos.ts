@@ -30,6 +30,11 @@ const google = packageFolder("google-proto-files", "package.json");
 for (const file of [...googleApi, ...googleRpc]) place(join(google, file), join(target, "google", file));
 const health = packageFolder("grpc-health-check", "package.json");
 place(join(health, "proto/health/v1/health.proto"), join(target, "grpc/grpc/health/v1/health.proto"));
+const reflection = packageFolder("@grpc/reflection", "package.json");
+for (const version of ["v1", "v1alpha"]) {
+  const file = `grpc/reflection/${version}/reflection.proto`;
+  place(join(reflection, "build/proto", file), join(target, "grpc", file));
+}
 const validate = join(target, "validate/buf/validate/validate.proto");
 mkdirSync(dirname(validate), { recursive: true });
 writeFileSync(validate, printProtoFile(file_buf_validate_validate));

@@ -15,6 +15,7 @@ import { type BoundAddress, type Door, type ReportProblem, type ServedService, s
 import { createGrpcDoor } from "./doors/grpc-door.ts";
 import { createHealthService, HealthState } from "./doors/health.ts";
 import { createProbes } from "./doors/probes.ts";
+import { createReflectionServices } from "./doors/reflection.ts";
 import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
 import { createWebDoor } from "./doors/web-door.ts";
 import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
@@ -86,10 +87,11 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const validate = createMessageValidator();
   const tasks = createTasks(database, config, logger);
   const streams = createStreams(database, tasks, report);
-  const services = [
+  const described = [
     ...createServices(database, config, tasks, streams, validate, logger),
     createHealthService(health),
   ];
+  const services = [...described, ...createReflectionServices(described)];
   const interceptors = createInterceptors(database, lastUsed, logger, validate);
   const transcoder = createTranscoder({
     services,

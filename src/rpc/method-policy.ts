@@ -6,6 +6,8 @@ import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
+import { ServerReflection } from "../../gen/grpc/reflection/v1/reflection_pb.js";
+import { ServerReflection as ServerReflectionV1Alpha } from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
 import type { Role } from "../identity/caller.ts";
 
 /** What holds for every call of one method, whatever its door. */
@@ -76,6 +78,10 @@ const health = {
   watch: { roles: "anyone", audit: "reads" },
 } satisfies PolicyOf<typeof Health>;
 
+const reflection = {
+  serverReflectionInfo: { roles: "anyone", audit: "reads" },
+} satisfies PolicyOf<typeof ServerReflection> & PolicyOf<typeof ServerReflectionV1Alpha>;
+
 const policies = new Map<string, Readonly<Record<string, MethodPolicy>>>([
   [AgentService.typeName, agentService],
   [EventService.typeName, eventService],
@@ -84,6 +90,8 @@ const policies = new Map<string, Readonly<Record<string, MethodPolicy>>>([
   [TaskService.typeName, taskService],
   [TokenService.typeName, tokenService],
   [Health.typeName, health],
+  [ServerReflection.typeName, reflection],
+  [ServerReflectionV1Alpha.typeName, reflection],
 ]);
 
 /** The policy of a method; undefined for one that stands nowhere in the table, which is then refused. */
