@@ -27,6 +27,14 @@ export interface Config {
   retryBackoffMs: number;
   retryBackoffMaxMs: number;
   agentTokenTtlMs: number;
+  /** Connections to both ports. */
+  maxConnections: number;
+  maxConnectionsPerAddress: number;
+  maxUnprovenConnections: number;
+  /** Calls a second; 0 is no limit. */
+  maxCallsPerToken: number;
+  maxCallsPerAddress: number;
+  maxCalls: number;
   logLevel: LogLevel;
 }
 
@@ -182,6 +190,52 @@ const rules: SettingRule[] = [
     parse: (text) => parseDurationWithin(text, 1_000, 3_650 * 86_400_000, "between 1s and 3650d"),
   },
   {
+    env: "DROVER_MAX_CONNECTIONS",
+    default: "50000",
+    description: "most connections to both ports together",
+    key: "maxConnections",
+    parse: (text) => parseNumber(text, isCount, "a whole number from 1 to 1000000"),
+  },
+  {
+    env: "DROVER_MAX_CONNECTIONS_PER_ADDRESS",
+    default: "20000",
+    description: "most connections from one address",
+    key: "maxConnectionsPerAddress",
+    parse: (text) => parseNumber(text, isCount, "a whole number from 1 to 1000000"),
+  },
+  {
+    env: "DROVER_MAX_UNPROVEN_CONNECTIONS",
+    default: "1000",
+    description:
+      "most connections from one address that have not brought a valid token yet; further ones wait",
+    key: "maxUnprovenConnections",
+    parse: (text) => parseNumber(text, isCount, "a whole number from 1 to 1000000"),
+  },
+  {
+    env: "DROVER_MAX_CALLS_PER_TOKEN",
+    default: "10000",
+    description: "most calls a second with one token, twice as many in a burst; 0 is no limit",
+    key: "maxCallsPerToken",
+    parse: (text) =>
+      parseNumber(text, (value) => value === 0 || isCount(value), "a whole number up to 1000000"),
+  },
+  {
+    env: "DROVER_MAX_CALLS_PER_ADDRESS",
+    default: "20000",
+    description: "most calls a second from one address, twice as many in a burst; 0 is no limit",
+    key: "maxCallsPerAddress",
+    parse: (text) =>
+      parseNumber(text, (value) => value === 0 || isCount(value), "a whole number up to 1000000"),
+  },
+  {
+    env: "DROVER_MAX_CALLS",
+    default: "0",
+    description: "most calls a second in all, twice as many in a burst; 0 is no limit",
+    key: "maxCalls",
+    parse: (text) =>
+      parseNumber(text, (value) => value === 0 || isCount(value), "a whole number up to 1000000"),
+  },
+  {
     env: "DROVER_LOG_LEVEL",
     default: "info",
     description: `one of ${logLevels.join(", ")}`,
@@ -296,6 +350,12 @@ const configShape: z.ZodType<Config> = z.object({
   retryBackoffMs: z.number(),
   retryBackoffMaxMs: z.number(),
   agentTokenTtlMs: z.number(),
+  maxConnections: z.number(),
+  maxConnectionsPerAddress: z.number(),
+  maxUnprovenConnections: z.number(),
+  maxCallsPerToken: z.number(),
+  maxCallsPerAddress: z.number(),
+  maxCalls: z.number(),
   logLevel: z.enum(logLevels),
 });
 

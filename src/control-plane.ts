@@ -11,7 +11,16 @@ import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
 import { brakeSettingsOf, type Config, SettingError, thresholdsOf } from "./config.ts";
 import { createApiDocs } from "./doors/api-docs.ts";
-import { type BoundAddress, type Door, type ReportProblem, type ServedService, serve } from "./doors/door.ts";
+import { ConnectionGate } from "./doors/connection-gate.ts";
+import {
+  type AdmitConnection,
+  type BoundAddress,
+  type Door,
+  type Peer,
+  type ReportProblem,
+  type ServedService,
+  serve,
+} from "./doors/door.ts";
 import { createGrpcDoor } from "./doors/grpc-door.ts";
 import { createHealthService, HealthState } from "./doors/health.ts";
 import { createProbes } from "./doors/probes.ts";
@@ -33,6 +42,7 @@ import type { Logger } from "./observability/logger.ts";
 import { createProjectRpc } from "./projects/project-rpc.ts";
 import { findProjectByName } from "./projects/project-store.ts";
 import { createAccessInterceptor } from "./rpc/access-interceptor.ts";
+import { CallRates } from "./rpc/call-rates.ts";
 import { createErrorInterceptor, explainError } from "./rpc/error-interceptor.ts";
 import { GuessLimiter } from "./rpc/guess-limiter.ts";
 import { describeApi } from "./rpc/openapi.ts";
@@ -92,7 +102,13 @@ export function createControlPlane(database: Database, config: Config, logger: L
     createHealthService(health),
   ];
   const services = [...described, ...createReflectionServices(described)];
-  const interceptors = createInterceptors(database, lastUsed, logger, validate);
+  const gate = new ConnectionGate({
+    inAll: config.maxConnections,
+    perAddress: config.maxConnectionsPerAddress,
+    unprovenPerAddress: config.maxUnprovenConnections,
+  });
+  const admit: AdmitConnection = (socket, letIn) => gate.admit(socket, letIn);
+  const interceptors = createInterceptors(database, config, lastUsed, gate, logger, validate);
   const transcoder = createTranscoder({
     services,
     interceptors,
@@ -111,12 +127,13 @@ export function createControlPlane(database: Database, config: Config, logger: L
     interceptors,
     handlers: [createRestDoor(transcoder), docs, createProbes({ database: ready })],
     corsOrigins: config.corsOrigins,
+    admit,
     report,
   });
-  const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors });
+  const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors, admit });
   const { waiting } = tasks;
   const sweeper = createSweeper(database, config, tasks, logger);
-  const background = [lastUsed, pruner, waiting, sweeper, streams.open];
+  const background = [gate, lastUsed, pruner, waiting, sweeper, streams.open];
   const sessions = streams.registry;
   return assemble({ web, grpc, background, waiting, sessions, health, services });
 }
@@ -320,7 +337,9 @@ function createServices(
 
 function createInterceptors(
   database: Database,
+  config: Config,
   lastUsed: LastUsedRecorder,
+  gate: ConnectionGate,
   logger: Logger,
   validate: ValidateMessage,
 ): Interceptor[] {
@@ -330,11 +349,17 @@ function createInterceptors(
       authenticate(db, authorization, mayRenew),
     findProject: (name: string) => findProjectByName(db, name),
     confirm: (caller: Caller) => confirmCaller(db, caller),
+    proved: ({ address, port }: Peer) => gate.prove(address, port),
     used: (tokenId: string) => lastUsed.used(tokenId),
   };
+  const rates = new CallRates({
+    perToken: config.maxCallsPerToken,
+    perAddress: config.maxCallsPerAddress,
+    inAll: config.maxCalls,
+  });
   return [
     createErrorInterceptor((method, error) => logger.error({ err: error, method }, "a call failed")),
-    createAccessInterceptor(access, new GuessLimiter()),
+    createAccessInterceptor(access, new GuessLimiter(), rates),
     createValidationInterceptor(validate),
   ];
 }

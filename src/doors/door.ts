@@ -1,3 +1,4 @@
+import type { Socket } from "node:net";
 import type { DescService } from "@bufbuild/protobuf";
 import { type ContextKey, createContextKey, type ServiceImpl } from "@connectrpc/connect";
 import type { Service } from "../runtime/service.ts";
@@ -32,14 +33,34 @@ export interface Door extends Service {
 /** What a door tells of problems that no caller can be told of, such as an answer that could not be written. */
 export type ReportProblem = (problem: string, error: unknown) => void;
 
-/** Who is at the other end of a call: the door it came through and the peer's IP address ("" when unknown). */
+/** Calls `letIn` when a new connection may be read, at once or later; a connection that may not be, it ends. */
+export type AdmitConnection = (socket: Socket, letIn: () => void) => void;
+
+/** Lets everybody in. */
+export const admitAll: AdmitConnection = (_socket, letIn) => letIn();
+
+/** `/package.Service/Method` of the methods whose callers send a stream, whose requests have no end to wait for. */
+export function pathsOfRequestStreams(services: readonly ServedService[]): Set<string> {
+  const paths = new Set<string>();
+  for (const { service } of services) {
+    for (const { name, methodKind } of service.methods) {
+      if (methodKind === "client_streaming" || methodKind === "bidi_streaming") {
+        paths.add(`/${service.typeName}/${name}`);
+      }
+    }
+  }
+  return paths;
+}
+
+/** Who is at the other end of a call: the door it came through, and the peer's IP address ("" when unknown) and port. */
 export interface Peer {
   readonly door: "grpc" | "web" | "rest" | "none";
   readonly address: string;
+  readonly port: number;
 }
 
 /** The caller's {@link Peer} in a call's context values. */
-export const peerKey: ContextKey<Peer> = createContextKey<Peer>({ door: "none", address: "" });
+export const peerKey: ContextKey<Peer> = createContextKey<Peer>({ door: "none", address: "", port: 0 });
 
 /** The largest message a door accepts, in bytes after decompression. */
 export const MAX_MESSAGE_BYTES = 1024 * 1024;

@@ -55,7 +55,7 @@ export class OpenCall {
       timeoutMs: () => (deadlineMs === Number.POSITIVE_INFINITY ? undefined : deadlineMs - Date.now()),
       requestHeader: headersFromMetadata(call.metadata),
       values: createContextValues()
-        .set(peerKey, { door: "grpc", address: addressOf(call.getPeer()) })
+        .set(peerKey, { door: "grpc", ...endpointOf(call.getPeer()) })
         .set(cutOffKey, () => this.#cutOff()),
       // Few handlers look at these, and an open stream would hold them for as long as it lives.
       get responseHeader() {
@@ -128,8 +128,9 @@ function interruptionOf(deadlineMs: number): ConnectError {
     : new ConnectError("the caller cancelled the call", Code.Canceled);
 }
 
-function addressOf(peer: string): string {
+function endpointOf(peer: string): { address: string; port: number } {
   const colon = peer.lastIndexOf(":");
   // grpc-js joins address and port without brackets, so an IPv6 address keeps all of its colons but the last.
-  return colon === -1 ? "" : peer.slice(0, colon);
+  if (colon === -1) return { address: "", port: 0 };
+  return { address: peer.slice(0, colon), port: Number(peer.slice(colon + 1)) };
 }

@@ -1,3 +1,4 @@
+import type { Server as NetServer } from "node:net";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import {
   logVerbosity,
@@ -10,15 +11,18 @@ import {
   status,
 } from "@grpc/grpc-js";
 import {
+  type AdmitConnection,
   type BoundAddress,
   DEFAULT_GRACE_MS,
   type Door,
   LAST_WORDS_MS,
   MAX_MESSAGE_BYTES,
+  pathsOfRequestStreams,
   type ServedService,
 } from "./door.ts";
 import type { OpenCall } from "./grpc-call.ts";
 import { grpcServiceOf } from "./grpc-methods.ts";
+import { cutStalledRequests, type RequestDeadlines } from "./stalled-requests.ts";
 
 export interface GrpcDoorOptions {
   /** A numeric address or a name; IPv6 without brackets. */
@@ -29,7 +33,12 @@ export interface GrpcDoorOptions {
   readonly interceptors: readonly Interceptor[];
   /** How long `stop` waits for calls in flight, in milliseconds. */
   readonly graceMs?: number;
+  readonly deadlines?: Partial<RequestDeadlines>;
+  /** Asked before a new connection is read; everybody is let in when left out. */
+  readonly admit?: AdmitConnection;
 }
+
+const DEFAULT_DEADLINES: RequestDeadlines = { firstBytesMs: 10_000, requestMs: 60_000 };
 
 /**
  * The native door: gRPC on grpc-js, an adapter to the same Connect implementations and interceptors that the other
@@ -47,6 +56,8 @@ export function createGrpcDoor(options: GrpcDoorOptions): Door {
     const { definition, handlers } = grpcServiceOf(served, [...options.interceptors], open);
     server.addService(definition, handlers);
   }
+  const requestStreams = pathsOfRequestStreams(options.services);
+  const endWatches: (() => void)[] = [];
   let bound: BoundAddress | undefined;
   let stopping: Promise<void> | undefined;
   return {
@@ -58,8 +69,14 @@ export function createGrpcDoor(options: GrpcDoorOptions): Door {
       // grpc-js prints metadata that it cannot read, values included; a token must not reach a log that way.
       setLogVerbosity(logVerbosity.NONE);
       bound = { host: options.host, port: await bind(server, options) };
+      const deadlines = { ...DEFAULT_DEADLINES, ...options.deadlines };
+      for (const http2 of listenersOf(server)) {
+        if (options.admit !== undefined) askBefore(http2, options.admit);
+        endWatches.push(cutStalledRequests(http2, deadlines, (path) => requestStreams.has(path)));
+      }
     },
     stop() {
+      for (const end of endWatches) end();
       stopping ??= stop(server, bound, open, options.graceMs ?? DEFAULT_GRACE_MS);
       return stopping;
     },
@@ -101,6 +118,27 @@ function bind(server: Server, options: GrpcDoorOptions): Promise<number> {
       error === null ? resolve(port) : reject(error),
     );
   });
+}
+
+/**
+ * The HTTP/2 servers by which grpc-js listens, one for each address that a name stands for. It has no public way to
+ * them, and no bounds of its own for connections; its version is pinned, and tests/doors fails if a new one keeps them
+ * elsewhere.
+ */
+function listenersOf(server: Server): NetServer[] {
+  const { http2Servers } = server as unknown as { http2Servers: Map<NetServer, unknown> };
+  return [...http2Servers.keys()];
+}
+
+/** Puts `admit` before all that a server does with a new connection. */
+function askBefore(server: NetServer, admit: AdmitConnection): void {
+  const serve = server.rawListeners("connection");
+  server.removeAllListeners("connection");
+  server.on("connection", (socket) =>
+    admit(socket, () => {
+      for (const listener of serve) listener.call(server, socket);
+    }),
+  );
 }
 
 const targetOf = ({ host, port }: BoundAddress) =>

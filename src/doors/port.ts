@@ -1,4 +1,5 @@
 import { createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
+import { type AdmitConnection, admitAll } from "./door.ts";
 
 const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
@@ -13,6 +14,7 @@ export function decideProtocol(received: Uint8Array): "http1" | "http2" | "undec
 export type TakeConnection = (socket: Socket) => void;
 
 export interface PortOptions {
+  readonly admit?: AdmitConnection;
   readonly http1: TakeConnection;
   readonly http2: TakeConnection;
   /** How long a connection may stay silent or undecided, in milliseconds. */
@@ -25,19 +27,22 @@ export interface PortOptions {
  */
 export function createPort(options: PortOptions): NetServer {
   const timeoutMs = options.firstBytesTimeoutMs;
+  const admit = options.admit ?? admitAll;
   // An HTTP/1.1 client may close its half after the request and still wants the answer.
   return createNetServer(
     { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 },
     (socket) =>
-      sniff(socket, timeoutMs, (protocol) => {
-        if (protocol === "http2") {
-          // Nothing is left to say on an HTTP/2 connection whose client has closed its half.
-          socket.allowHalfOpen = false;
-          options.http2(socket);
-        } else {
-          options.http1(socket);
-        }
-      }),
+      admit(socket, () =>
+        sniff(socket, timeoutMs, (protocol) => {
+          if (protocol === "http2") {
+            // Nothing is left to say on an HTTP/2 connection whose client has closed its half.
+            socket.allowHalfOpen = false;
+            options.http2(socket);
+          } else {
+            options.http1(socket);
+          }
+        }),
+      ),
   );
 }
 

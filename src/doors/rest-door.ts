@@ -1,7 +1,7 @@
 import { type ContextValues, createContextValues } from "@connectrpc/connect";
 import { peerKey } from "./door.ts";
 import {
-  peerAddressOf,
+  peerEndpointOf,
   type WebCallEnds,
   type WebHandler,
   type WebRequest,
@@ -20,5 +20,5 @@ export function createRestDoor(transcoder: RestTranscoder): WebHandler {
 
 /** What a REST call's handlers find in its context values. */
 export function restContextValues(request: WebRequest): ContextValues {
-  return createContextValues().set(peerKey, { door: "rest", address: peerAddressOf(request) });
+  return createContextValues().set(peerKey, { door: "rest", ...peerEndpointOf(request) });
 }

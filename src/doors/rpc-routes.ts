@@ -28,7 +28,7 @@ import {
 import { endWithSignal } from "./end-with-signal.ts";
 import { requestTextDecoder } from "./request-text.ts";
 import {
-  peerAddressOf,
+  peerEndpointOf,
   rawPathOf,
   sendHeaders,
   sendRefusal,
@@ -70,7 +70,7 @@ async function answer(
   report: ReportProblem,
 ): Promise<void> {
   const values = createContextValues()
-    .set(peerKey, { door: "web", address: peerAddressOf(request) })
+    .set(peerKey, { door: "web", ...peerEndpointOf(request) })
     .set(cutOffKey, () => cutOff(response));
   let call: ReturnType<typeof universalRequestFromNodeRequest>;
   try {

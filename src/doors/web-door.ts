@@ -4,16 +4,19 @@ import type { AddressInfo, Server as NetServer } from "node:net";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { createCors } from "./cors.ts";
 import {
+  type AdmitConnection,
   type BoundAddress,
   DEFAULT_GRACE_MS,
   type Door,
   LAST_WORDS_MS,
+  pathsOfRequestStreams,
   type ReportProblem,
   type ServedService,
 } from "./door.ts";
 import { normalizeHeaders } from "./normalize-headers.ts";
 import { createPort } from "./port.ts";
 import { createRpcRoutes } from "./rpc-routes.ts";
+import { cutStalledRequests } from "./stalled-requests.ts";
 import { discardUnreadBody } from "./unread-body.ts";
 import {
   sendRefusal,
@@ -37,6 +40,8 @@ export interface WebDoorOptions {
   /** How long `stop` waits for calls in flight, in milliseconds. */
   readonly graceMs?: number;
   readonly timeouts?: Partial<WebTimeouts>;
+  /** Asked before a new connection is read; everybody is let in when left out. */
+  readonly admit?: AdmitConnection;
   readonly report: ReportProblem;
 }
 
@@ -46,7 +51,7 @@ export interface WebTimeouts {
   readonly firstBytesMs: number;
   /** Until an HTTP/1.1 request's headers are complete. */
   readonly headersMs: number;
-  /** Until an HTTP/1.1 request is complete; its answer, a stream for example, may take any time. */
+  /** Until a request is complete; its answer, a stream for example, may take any time. */
   readonly requestMs: number;
 }
 
@@ -61,7 +66,10 @@ export function createWebDoor(options: WebDoorOptions): Door {
   const http1 = createHttp1(listener, timeouts);
   const http2 = createHttp2(listener);
   const sessions = trackSessions(http2);
+  const requestStreams = pathsOfRequestStreams(options.services);
+  const endWatch = cutStalledRequests(http2, timeouts, (path) => requestStreams.has(path));
   const port = createPort({
+    ...(options.admit && { admit: options.admit }),
     http1: (socket) => http1.emit("connection", socket),
     http2: (socket) => http2.emit("connection", socket),
     firstBytesTimeoutMs: timeouts.firstBytesMs,
@@ -79,6 +87,7 @@ export function createWebDoor(options: WebDoorOptions): Door {
       http1.emit("listening");
     },
     stop() {
+      endWatch();
       stopping ??= stop({ port, http1, sessions, streamsEnd, callsEnd }, options.graceMs ?? DEFAULT_GRACE_MS);
       return stopping;
     },

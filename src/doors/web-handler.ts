@@ -22,11 +22,11 @@ export function rawPathOf(request: WebRequest): string {
   return query === -1 ? target : target.slice(0, query);
 }
 
-/** The IP address at the other end, "" when the connection is already gone. */
-export function peerAddressOf(request: WebRequest): string {
+/** The IP address and port at the other end, "" and 0 when the connection is already gone. */
+export function peerEndpointOf(request: WebRequest): { address: string; port: number } {
   // The HTTP/2 request's own `socket` is a proxy that throws when its session is gone.
   const socket = "stream" in request ? request.stream.session?.socket : request.socket;
-  return socket?.remoteAddress ?? "";
+  return { address: socket?.remoteAddress ?? "", port: socket?.remotePort ?? 0 };
 }
 
 /** Ends a response with a JSON body. */

@@ -1,8 +1,9 @@
 import type { Interceptor } from "@connectrpc/connect";
-import { peerKey } from "../doors/door.ts";
+import { type Peer, peerKey } from "../doors/door.ts";
 import { type Caller, callerKey } from "../identity/caller.ts";
 import { invalidField, Refusal } from "../runtime/refusal.ts";
 import { type Authentication, renewalDueKey } from "../tokens/authenticate.ts";
+import type { CallRates } from "./call-rates.ts";
 import type { GuessLimiter } from "./guess-limiter.ts";
 import { type MethodPolicy, policyOf } from "./method-policy.ts";
 
@@ -16,18 +17,30 @@ export interface AccessControl {
   findProject(name: string): Promise<{ id: string; name: string } | undefined>;
   /** Refuses a caller whose token was revoked while the call was served. */
   confirm(caller: Caller): Promise<void>;
+  /** A call from there brought a valid token. */
+  proved(peer: Peer): void;
   /** A token was accepted. */
   used(tokenId: string): void;
 }
 
-/** Lets a call through to its method if the policy allows its caller, and tells the method who that is. */
-export function createAccessInterceptor(access: AccessControl, limiter: GuessLimiter): Interceptor {
+/**
+ * Lets a call through to its method if the policy allows its caller, and tells the method who that is. Whoever calls
+ * too often is told so before anything else costs time, and again once their token is known.
+ */
+export function createAccessInterceptor(
+  access: AccessControl,
+  limiter: GuessLimiter,
+  rates: CallRates,
+): Interceptor {
   return (next) => async (request) => {
     const policy = policyOf(request.method);
     if (policy === undefined) throw new Refusal("permission-denied", "this method is not open to anyone");
+    const peer = request.contextValues.get(peerKey);
+    rates.fromAddress(peer.address, performance.now());
     if (policy.roles === "anyone") return await next(request);
-    const address = request.contextValues.get(peerKey).address;
-    const authentication = await authenticateWithin(access, limiter, address, request.header, policy);
+    const authentication = await authenticateWithin(access, limiter, peer.address, request.header, policy);
+    access.proved(peer);
+    rates.byToken(authentication.tokenId, performance.now());
     const caller = await inNamedProject(access, authentication.caller, request.header.get(PROJECT_HEADER));
     if (!policy.roles.includes(caller.role)) {
       throw new Refusal(

@@ -163,6 +163,7 @@ describe.each(WAYS)("%s", (way) => {
     expect(seen.values.get(peerKey)).toEqual({
       door: way.includes("native") ? "grpc" : "web",
       address: "127.0.0.1",
+      port: expect.any(Number),
     });
     expect(seen.requestMethod).toBe("POST");
     expect(trail).toEqual(["Say me"]);

@@ -6,7 +6,7 @@ import {
   Http2SessionManager,
 } from "@connectrpc/connect-node";
 import type { BoundAddress, Door, ServedService } from "../../src/doors/door.ts";
-import { createGrpcDoor } from "../../src/doors/grpc-door.ts";
+import { createGrpcDoor, type GrpcDoorOptions } from "../../src/doors/grpc-door.ts";
 import { createWebDoor, type WebDoorOptions } from "../../src/doors/web-door.ts";
 import { createGrpcJsTransport } from "./grpc-js-transport.ts";
 
@@ -23,7 +23,8 @@ export interface OpenDoors {
 }
 
 export interface OpenDoorsOptions
-  extends Partial<Omit<WebDoorOptions, "services" | "interceptors" | "report">> {
+  extends Partial<Omit<WebDoorOptions, "services" | "interceptors" | "report">>,
+    Pick<GrpcDoorOptions, "deadlines"> {
   readonly services: readonly ServedService[];
   readonly interceptors?: readonly Interceptor[];
 }
