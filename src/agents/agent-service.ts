@@ -1,4 +1,5 @@
 import { appendAudit } from "../audit/audit-log.ts";
+import { appendEvents } from "../events/outbox.ts";
 import type { EnrollmentCaller } from "../identity/caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
 import { invalidField, Refusal } from "../runtime/refusal.ts";
@@ -80,8 +81,11 @@ async function enrollNew(tx: Tx, caller: EnrollmentCaller, wish: EnrollmentWish)
     throw new Refusal("already-exists", `an agent named ${name} is enrolled`);
   }
   if (nonce !== "") await rememberEnrollment(tx, { projectId, tokenId: caller.tokenId, nonce, agentId: id });
-  await appendAudit(tx, [
-    { projectId, actor: caller.actor, action: "agent.enrolled", subject: formatId("agent", id), to: name },
+  const { actor } = caller;
+  const subject = formatId("agent", id);
+  await appendAudit(tx, [{ projectId, actor, action: "agent.enrolled", subject, to: name }]);
+  await appendEvents(tx, [
+    { projectId, type: "agent.enrolled", subject, agentId: id, data: { actor, labels } },
   ]);
   return await withToken(tx, caller, wish, id);
 }

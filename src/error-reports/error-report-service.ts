@@ -1,4 +1,6 @@
-import { newUuid } from "../runtime/resource-id.ts";
+import { shortText } from "../events/event.ts";
+import { appendEvents } from "../events/outbox.ts";
+import { formatId, newUuid } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import type { JsonObject } from "../storage/schema.ts";
 import {
@@ -26,7 +28,8 @@ export interface ReportedError {
 
 /**
  * Stores one occurrence of an error, scrubbed; resolves to the id of the row that counts it. The agent's row must be
- * locked by the transaction.
+ * locked by the transaction. A row is an event; an occurrence that is only counted is none, or a flood of errors would be
+ * one of events.
  */
 export async function storeError(
   tx: Tx,
@@ -48,6 +51,15 @@ export async function storeError(
     severityRank: severityRank(error.severity),
     taskId: error.taskId ?? null,
   });
+  const { severity, taskId } = error;
+  const data = {
+    severity,
+    message: shortText(message),
+    ...(taskId !== undefined && { taskId: formatId("task", taskId) }),
+  };
+  await appendEvents(tx, [
+    { projectId, type: "error.reported", subject: formatId("error", id), agentId, taskId, data },
+  ]);
   return id;
 }
 

@@ -1,5 +1,5 @@
+import { sql } from "drizzle-orm";
 import type { Tx } from "../storage/database.ts";
-import { events } from "../storage/schema.ts";
 import type { EventDraft } from "./event.ts";
 
 /**
@@ -8,5 +8,18 @@ import type { EventDraft } from "./event.ts";
  */
 export async function appendEvents(tx: Tx, drafts: readonly EventDraft[]): Promise<void> {
   if (drafts.length === 0) return;
-  await tx.insert(events).values(drafts.map((draft) => ({ ...draft })));
+  const column = <T>(read: (draft: EventDraft) => T) => sql.param(drafts.map(read));
+  // Sorted before the ids are drawn, so that they follow the order of the drafts.
+  await tx.execute(sql`
+    INSERT INTO events (project_id, type, subject, agent_id, agent_name, task_id, data)
+    SELECT d.project_id, d.type, d.subject, d.agent_id, a.name, d.task_id,
+      CASE WHEN a.name IS NULL THEN d.data ELSE jsonb_build_object('agent', a.name) || d.data END
+    FROM unnest(
+      ${column(({ projectId }) => projectId)}::uuid[], ${column(({ type }) => type)}::text[],
+      ${column(({ subject }) => subject)}::text[], ${column(({ agentId }) => agentId ?? null)}::uuid[],
+      ${column(({ taskId }) => taskId ?? null)}::uuid[],
+      ${column(({ data }) => JSON.stringify(data ?? {}))}::jsonb[]
+    ) WITH ORDINALITY AS d(project_id, type, subject, agent_id, task_id, data, place)
+    LEFT JOIN agents a ON a.project_id = d.project_id AND a.id = d.agent_id
+    ORDER BY d.place`);
 }

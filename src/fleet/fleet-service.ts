@@ -1,5 +1,7 @@
 import { forgetAgent, lockAgent, requireAgent, saveAgentState } from "../agents/agent-service.ts";
 import { appendAudit } from "../audit/audit-log.ts";
+import { agentChanged } from "../events/event.ts";
+import { appendEvents } from "../events/outbox.ts";
 import type { Caller } from "../identity/caller.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
@@ -46,6 +48,9 @@ export async function resetAgent(
   await appendAudit(tx, [
     { projectId, actor, action: "agent.status_changed", subject: formatId("agent", agentId), ...change },
   ]);
+  await appendEvents(tx, [
+    agentChanged({ projectId, agentId, type: "agent.status_changed", from, to, reason, actor }),
+  ]);
   return transition;
 }
 
@@ -76,16 +81,10 @@ export async function removeAgent(
     endedLeasesOnly: false,
   });
   await forgetAgent(tx, projectId, agentId);
+  const subject = formatId("agent", agentId);
   await appendAudit(tx, [
-    {
-      projectId,
-      actor,
-      action: "agent.removed",
-      subject: formatId("agent", agentId),
-      from: name,
-      reason,
-      requestId,
-    },
+    { projectId, actor, action: "agent.removed", subject, from: name, reason, requestId },
   ]);
+  await appendEvents(tx, [{ projectId, type: "agent.removed", subject, agentId, data: { actor, reason } }]);
   return { revoked, changes };
 }

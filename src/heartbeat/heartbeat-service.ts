@@ -3,6 +3,8 @@ import { lockAgent, saveAgentState, saveProfile } from "../agents/agent-service.
 import type { AgentProfile, LockedState } from "../agents/agent-store.ts";
 import { type AuditChange, appendAudit } from "../audit/audit-log.ts";
 import { type ReportedError, storeError } from "../error-reports/error-report-service.ts";
+import { agentChanged, type EventDraft } from "../events/event.ts";
+import { appendEvents } from "../events/outbox.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import { confirmCaller } from "../identity/confirm-caller.ts";
 import { Refusal } from "../runtime/refusal.ts";
@@ -184,12 +186,13 @@ export class HeartbeatService {
     const { tasks, link, taskFailures } = await this.#takeTasks(tx, caller, heartbeat, decision.failTasks);
     const errorId = await this.#storeError(tx, caller, heartbeat, link);
     const { projectId, agentId } = caller;
-    const { next, entries } = advance(caller, state, decision);
+    const { next, entries, events } = advance(caller, state, decision);
     next.currentTaskId = tasks.currentTask?.taskId ?? null;
     next.currentLeaseEpoch = tasks.currentTask?.leaseEpoch ?? null;
     await saveAgentState(tx, projectId, next, { seen: true, statusChanged: decision.kind === "transition" });
     await saveProfile(tx, projectId, agentId, heartbeat.profile);
     await appendAudit(tx, entries);
+    await appendEvents(tx, events);
     const effect: HeartbeatEffect = {
       status: next.status,
       ...(decision.kind === "transition" && {
@@ -246,14 +249,21 @@ export class HeartbeatService {
   }
 }
 
-/** The state after a beat, and an audit entry for each real change, each with a version of its own. */
+/** The state after a beat, and an event and an audit entry for each real change, each with a version of its own. */
 function advance(
   caller: AgentCaller,
   state: LockedState,
   decision: ReturnType<typeof decideTransition>,
-): { next: LockedState; entries: AuditChange[] } {
+): { next: LockedState; entries: AuditChange[]; events: EventDraft[] } {
   const next: LockedState = { ...state, liveness: "live" };
   const entries: AuditChange[] = [];
+  const events: EventDraft[] = [];
+  const { projectId, agentId, actor } = caller;
+  if (state.liveness !== "live") {
+    const reason = state.liveness === "never" ? "first heartbeat" : "heartbeats returned";
+    const change = { type: "agent.liveness_changed", from: state.liveness, to: "live", reason } as const;
+    events.push(agentChanged({ projectId, agentId, actor, ...change }));
+  }
   const common = {
     projectId: caller.projectId,
     actor: caller.actor,
@@ -279,8 +289,9 @@ function advance(
       version: next.version,
       reason,
     });
+    events.push(agentChanged({ projectId, agentId, actor, type: "agent.status_changed", from, to, reason }));
   }
-  return { next, entries };
+  return { next, entries, events };
 }
 
 function takenOf(

@@ -1,5 +1,7 @@
 import { lockAgent, saveAgentState } from "../agents/agent-service.ts";
 import { appendAudit } from "../audit/audit-log.ts";
+import { agentChanged } from "../events/event.ts";
+import { appendEvents } from "../events/outbox.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
@@ -58,5 +60,17 @@ export async function leave(
       requestId,
     },
   ]);
+  const type = "agent.liveness_changed";
+  // What a screen showed before: a stale agent counts as live in the audit log alone.
+  const event = {
+    projectId,
+    agentId,
+    type,
+    from: state.liveness,
+    to: "offline",
+    reason: "left",
+    actor,
+  } as const;
+  await appendEvents(tx, [agentChanged(event)]);
   return { change, taskChanges };
 }

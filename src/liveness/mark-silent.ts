@@ -1,4 +1,6 @@
 import { type AuditChange, appendAudit } from "../audit/audit-log.ts";
+import { type AgentChange, agentChanged } from "../events/event.ts";
+import { appendEvents } from "../events/outbox.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
 import { decideLiveness, type Watch } from "./decide-liveness.ts";
@@ -36,6 +38,7 @@ export async function markSilent(
 ): Promise<CommittedLoss[]> {
   const changes: LivenessChange[] = [];
   const losses: Loss[] = [];
+  const told: AgentChange[] = [];
   for (const agent of await lockWatched(tx, keys)) {
     const decision = decideLiveness(agent, watch, thresholds);
     if (decision.kind === "keep") continue;
@@ -43,14 +46,18 @@ export async function markSilent(
     if (loss !== undefined) losses.push(loss);
     const { projectId, agentId, version } = agent;
     changes.push({ projectId, agentId, liveness: decision.kind, version: loss?.version ?? version });
+    const reason = loss?.reason ?? silence(decision.silentMs);
+    const change = { from: agent.liveness, to: decision.kind, reason, actor: "server" };
+    told.push({ projectId, agentId, type: "agent.liveness_changed", ...change });
   }
   if (changes.length > 0) await writeLiveness(tx, changes);
   await appendAudit(tx, losses.map(auditOf));
+  await appendEvents(tx, told.map(agentChanged));
   return losses;
 }
 
 function lossOf({ projectId, agentId, project, agent, version }: LockedAgent, silentMs: number): Loss {
-  const reason = `not heard for ${Math.floor(silentMs / 1000)}s`;
+  const reason = silence(silentMs);
   // A stale agent counts as live: the audit log tells of losses and returns, not of every late heartbeat.
   return {
     projectId,
@@ -62,6 +69,10 @@ function lossOf({ projectId, agentId, project, agent, version }: LockedAgent, si
     reason,
     version: version + 1n,
   };
+}
+
+function silence(silentMs: number): string {
+  return `not heard for ${Math.floor(silentMs / 1000)}s`;
 }
 
 function auditOf({ projectId, agentId, from, to, reason, version }: Loss): AuditChange {

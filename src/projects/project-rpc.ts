@@ -8,6 +8,7 @@ import {
   type ProjectService,
 } from "../../gen/drover/v1/project_service_pb.js";
 import { appendAudit } from "../audit/audit-log.ts";
+import { appendEvents } from "../events/outbox.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerWithRole, type OperatorCaller } from "../identity/caller.ts";
 import { messageSize } from "../runtime/message-size.ts";
@@ -63,6 +64,9 @@ async function createProject(
   const subject = formatId("project", project.id);
   await appendAudit(tx, [
     { projectId: project.id, actor: caller.actor, action: "project.created", subject, to: name, requestId },
+  ]);
+  await appendEvents(tx, [
+    { projectId: project.id, type: "project.created", subject, data: { name, actor: caller.actor } },
   ]);
   return project;
 }

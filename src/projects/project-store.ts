@@ -1,5 +1,7 @@
 import { asc, eq, sql } from "drizzle-orm";
-import type { Db, Tx } from "../storage/database.ts";
+import { appendEvents } from "../events/outbox.ts";
+import { formatId } from "../runtime/resource-id.ts";
+import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import type { PageRequest } from "../storage/page.ts";
 import { projects } from "../storage/schema.ts";
 
@@ -37,8 +39,17 @@ export async function listProjects(
 
 /** The project of that name, made where it is missing. */
 export async function ensureProject(db: Db, id: string, name: string): Promise<ProjectRow> {
-  await db.insert(projects).values({ id, name }).onConflictDoNothing();
-  const row = await findProjectByName(db, name);
-  if (row === undefined) throw new Error(`the project ${name} vanished`);
-  return row;
+  return await inTransaction(db, async (tx) => {
+    const made = await insertProject(tx, id, name);
+    if (made === undefined) {
+      const row = await findProjectByName(tx, name);
+      if (row === undefined) throw new Error(`the project ${name} vanished`);
+      return row;
+    }
+    const subject = formatId("project", made.id);
+    await appendEvents(tx, [
+      { projectId: made.id, type: "project.created", subject, data: { name, actor: "server" } },
+    ]);
+    return made;
+  });
 }

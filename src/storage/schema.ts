@@ -274,6 +274,8 @@ export const events = pgTable(
     /** Id of what it is about, such as `agent_0190…`. */
     subject: text("subject").notNull(),
     agentId: uuid("agent_id"),
+    /** For watchers who know the agent by its name alone; it never changes. */
+    agentName: text("agent_name"),
     taskId: uuid("task_id"),
     time: instant("time").notNull().default(sql`clock_timestamp()`),
     data: jsonb("data").$type<JsonObject>().notNull().default({}),
@@ -284,6 +286,15 @@ export const events = pgTable(
     index("events_unnumbered").on(table.id).where(sql`seq IS NULL`),
   ],
 );
+
+/** How far each project's stream of events goes. It stays when every event of it was pruned. */
+export const eventStreams = pgTable("event_streams", {
+  projectId: uuid("project_id").primaryKey(),
+  /** Of the newest numbered event. */
+  lastSeq: bigint("last_seq", { mode: "bigint" }).notNull().default(sql`0`),
+  /** Of the newest event that was pruned; all up to it are gone. */
+  prunedSeq: bigint("pruned_seq", { mode: "bigint" }).notNull().default(sql`0`),
+});
 
 /** Answers of the last 24 hours, by the request_id that asked; never a secret. */
 export const answeredRequests = pgTable(

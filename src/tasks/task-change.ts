@@ -1,4 +1,6 @@
 import { type AuditChange, appendAudit } from "../audit/audit-log.ts";
+import { type EventDraft, shortText } from "../events/event.ts";
+import { appendEvents } from "../events/outbox.ts";
 import { assertNever } from "../runtime/assert-never.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
@@ -51,6 +53,24 @@ export async function recordChanges(tx: Tx, changes: TaskChange[], origin: Chang
     tx,
     changes.filter(isAudited).map((change) => auditOf(change, origin)),
   );
+  await appendEvents(
+    tx,
+    changes.map((change) => eventOf(change, origin)),
+  );
+}
+
+function eventOf(change: TaskChange, { actor }: ChangeOrigin): EventDraft {
+  const { projectId, taskId, agentId, type, kind, from, to, leaseEpoch, reason, dueInMs } = change;
+  const data = {
+    kind,
+    from,
+    to,
+    leaseEpoch: String(leaseEpoch),
+    actor,
+    ...(reason !== "" && { reason: shortText(reason) }),
+    ...(dueInMs !== undefined && dueInMs > 0 && { dueInMs }),
+  };
+  return { projectId, type, subject: formatId("task", taskId), agentId, taskId, data };
 }
 
 /** Loans and successes are not audited: attempts tell of them, and the audit log is kept much longer than tasks are. */

@@ -1,11 +1,11 @@
 import { type ContextKey, createContextKey } from "@connectrpc/connect";
-import { appendAudit } from "../audit/audit-log.ts";
 import type { Caller, Role } from "../identity/caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import { type Db, inTransaction } from "../storage/database.ts";
 import { parseBearer } from "./bearer.ts";
 import { parseToken, secretMatches } from "./token.ts";
+import { recordTokenChanges } from "./token-change.ts";
 import { keepOnly } from "./token-service.ts";
 import { activate, findToken, lockAgentTokens, type TokenRecord } from "./token-store.ts";
 
@@ -64,8 +64,8 @@ async function useRenewal(db: Db, record: TokenRecord): Promise<void> {
     await lockAgentTokens(tx, record.projectId, agentId);
     if (!(await activate(tx, record.id, record.secretHash))) return false;
     await keepOnly(tx, record.projectId, agentId, record.id, actor);
-    const subject = formatId("token", record.id);
-    await appendAudit(tx, [{ projectId: record.projectId, actor, action: "token.activated", subject }]);
+    const { projectId, id: tokenId, role } = record;
+    await recordTokenChanges(tx, [{ type: "token.activated", projectId, tokenId, role, agentId, actor }]);
     return true;
   });
   if (activated) return;

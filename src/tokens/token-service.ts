@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { appendAudit } from "../audit/audit-log.ts";
 import type { AgentCaller, Caller, Role } from "../identity/caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
 import { Refusal } from "../runtime/refusal.ts";
@@ -7,6 +6,7 @@ import { formatId, newUuid } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import type { Labels } from "../storage/schema.ts";
 import { hashSecret, mintToken, parseToken } from "./token.ts";
+import { recordTokenChanges, type TokenChange } from "./token-change.ts";
 import {
   findProjectToken,
   insertToken,
@@ -62,16 +62,9 @@ export async function createToken(tx: Tx, wish: TokenWish): Promise<MintedToken>
   const tokenId = newUuid();
   const { text, secretHash } = mint(wish.role, tokenId);
   await insertToken(tx, { ...row, id: tokenId, secretHash });
-  await appendAudit(tx, [
-    {
-      projectId: wish.projectId,
-      actor,
-      action: "token.created",
-      subject: formatId("token", tokenId),
-      field: "role",
-      to: wish.role,
-      ...(requestId !== undefined && { requestId }),
-    },
+  const { projectId, role, agentId } = wish;
+  await recordTokenChanges(tx, [
+    { type: "token.created", projectId, tokenId, role, agentId, actor, requestId },
   ]);
   return { tokenId, text };
 }
@@ -79,19 +72,15 @@ export async function createToken(tx: Tx, wish: TokenWish): Promise<MintedToken>
 /** Gives a token another secret, for the repeat of a call whose answer was lost; kills the one before. */
 export async function freshSecret(
   tx: Tx,
-  token: Pick<TokenRecord, "id" | "role" | "projectId">,
+  token: Pick<TokenRecord, "id" | "role" | "projectId" | "agentId">,
   actor: string,
 ): Promise<string> {
   const { text, secretHash } = mint(token.role, token.id);
   await replaceSecret(tx, token.id, secretHash);
-  await appendAudit(tx, [
-    {
-      projectId: token.projectId,
-      actor,
-      action: "token.secret_replaced",
-      subject: formatId("token", token.id),
-      reason: "the call that made it was repeated",
-    },
+  const { id: tokenId, role, projectId, agentId } = token;
+  const reason = "the call that made it was repeated";
+  await recordTokenChanges(tx, [
+    { type: "token.secret_replaced", projectId, tokenId, role, agentId: agentId ?? undefined, actor, reason },
   ]);
   return text;
 }
@@ -108,11 +97,10 @@ export async function revokeToken(tx: Tx, caller: Caller, id: string, requestId:
   const token = await requireToken(tx, caller.projectId, id);
   if (token.agentId !== null) await lockAgentTokens(tx, caller.projectId, token.agentId);
   const revoked = await revoke(tx, caller.projectId, id, token.agentId);
-  await auditRevocations(tx, caller.projectId, revoked, {
-    actor: caller.actor,
-    requestId,
-    reason: "revoked",
-  });
+  const { role } = token;
+  const agentId = token.agentId ?? undefined;
+  const origin = { actor: caller.actor, requestId, reason: "revoked" };
+  await recordRevocations(tx, revoked, { projectId: caller.projectId, role, agentId, ...origin });
   return revoked;
 }
 
@@ -125,23 +113,17 @@ export async function revokeAgentTokens(
 ): Promise<string[]> {
   await lockAgentTokens(tx, projectId, agentId);
   const revoked = await revokeAllOfAgent(tx, projectId, agentId);
-  await auditRevocations(tx, projectId, revoked, origin);
+  await recordRevocations(tx, revoked, { projectId, role: "agent", agentId, ...origin });
   return revoked;
 }
 
-async function auditRevocations(
+async function recordRevocations(
   tx: Tx,
-  projectId: string,
-  ids: string[],
-  origin: { actor: string; requestId: string; reason: string },
+  tokenIds: string[],
+  common: Omit<TokenChange, "type" | "tokenId">,
 ): Promise<void> {
-  const entries = ids.map((id) => ({
-    projectId,
-    action: "token.revoked",
-    subject: formatId("token", id),
-    ...origin,
-  }));
-  await appendAudit(tx, entries);
+  const changes = tokenIds.map((tokenId) => ({ type: "token.revoked" as const, tokenId, ...common }));
+  await recordTokenChanges(tx, changes);
 }
 
 /** A new token for the agent, at its own wish; the one in use ends when the new one is first used. */
@@ -189,14 +171,9 @@ async function mintRenewal(
   const renewal = { id: wishedId, projectId, agentId, secretHash, ttlMs };
   const tokenId = await putRenewal(tx, renewal, replaceAfterMs);
   if (tokenId === undefined) return undefined;
-  await appendAudit(tx, [
-    {
-      projectId,
-      actor: caller.actor,
-      action: "token.renewed",
-      subject: formatId("token", tokenId),
-      requestId,
-    },
+  const { actor } = caller;
+  await recordTokenChanges(tx, [
+    { type: "token.renewed", projectId, tokenId, role: "agent", agentId, actor, requestId },
   ]);
   // The slot may have held an unused renewal, whose id stays; the text carries the id.
   return { tokenId, text: mint("agent", tokenId, secretBytes).text };
@@ -213,15 +190,10 @@ export async function keepOnly(
   await lockAgentTokens(tx, projectId, agentId);
   const retired = await retireOthers(tx, projectId, agentId, tokenId);
   const reason = `replaced by ${formatId("token", tokenId)}`;
-  await appendAudit(
+  const common = { type: "token.retired", projectId, role: "agent", agentId, actor, reason } as const;
+  await recordTokenChanges(
     tx,
-    retired.map((id) => ({
-      projectId,
-      actor,
-      action: "token.retired",
-      subject: formatId("token", id),
-      reason,
-    })),
+    retired.map((retiredId) => ({ ...common, tokenId: retiredId })),
   );
 }
 

@@ -59,6 +59,11 @@ describe("an agent that falls silent", () => {
     expect(sweep.losses).toEqual([
       expect.objectContaining({ agent: agent.agentName, project: "default", from: "live", to: "offline" }),
     ]);
+    const told = await fixture.database.sql<{ change: string }>`
+      SELECT data ->> 'from' || '>' || (data ->> 'to') AS change FROM events
+      WHERE agent_id = ${agent.agentId} AND type = 'agent.liveness_changed' ORDER BY id`;
+    // Screens show a stale agent, so events tell of it.
+    expect(told.map(({ change }) => change)).toEqual(["never>live", "live>stale", "stale>offline"]);
   });
 
   test("goes to offline at once where nobody looked between", async () => {
