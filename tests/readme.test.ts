@@ -1,29 +1,11 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { chmod, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { text } from "node:stream/consumers";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type Block, blocksOf, readersFolder, root, runShell } from "./helpers/doc-blocks.ts";
 import { type BrowserPage, openBrowserPage } from "./helpers/readme-page.ts";
 import { type ServeProcess, spawnServe } from "./helpers/serve-process.ts";
 
-const root = fileURLToPath(new URL("..", import.meta.url));
-const readme = await readFile(join(root, "README.md"), "utf8");
-
-interface Block {
-  language: string;
-  /** The file that the reader is told to save it as. */
-  file: string | undefined;
-  code: string;
-}
-
-const blocks: Block[] = [...readme.matchAll(/^```(\S*)(?: file=(\S+))?\n(.*?)^```$/gms)].map((match) => ({
-  language: match[1] ?? "",
-  file: match[2],
-  code: match[3] ?? "",
-}));
+const blocks: Block[] = await blocksOf("README.md");
 const commands = blocks.filter(({ language }) => language === "sh").map(({ code }) => code);
 
 function fileBlock(name: string): string {
@@ -47,19 +29,14 @@ describe("the README's two commands", () => {
 
 describe("the README's five minutes", () => {
   let folder: string;
+  let remove: () => Promise<void>;
   let server: ServeProcess;
   let page: BrowserPage;
   let httpUrl: string;
   let grpcAddress: string;
 
   beforeAll(async () => {
-    // A folder as the reader has it: the checkout's files, and a data folder of its own.
-    folder = await mkdtemp(join(tmpdir(), "drover-readme-"));
-    // Otherwise a server of root keeps its database elsewhere, where nobody would remove it.
-    await chmod(folder, 0o755);
-    for (const name of ["node_modules", "gen", "bin", "src", "package.json"]) {
-      await symlink(join(root, name), join(folder, name));
-    }
+    ({ path: folder, remove } = await readersFolder());
     page = await openBrowserPage();
     server = spawnServe({
       DROVER_DATA_DIR: join(folder, ".drover"),
@@ -78,7 +55,7 @@ describe("the README's five minutes", () => {
     server?.kill("SIGTERM");
     await server?.exited;
     await page?.close();
-    await rm(folder, { recursive: true, force: true });
+    await remove?.();
   });
 
   /** The default addresses may be in use on the machine that tests; everything else is run as it stands. */
@@ -111,20 +88,3 @@ describe("the README's five minutes", () => {
     );
   });
 });
-
-/** What a shell printed; rejects with it when a command failed. */
-async function runShell(script: string, cwd: string, env: Record<string, string>): Promise<string> {
-  const { PATH = "", HOME = "" } = process.env;
-  const shell = spawn("bash", ["-c", script], {
-    cwd,
-    env: { PATH, HOME, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  const [stdout, stderr, [code]] = await Promise.all([
-    text(shell.stdout),
-    text(shell.stderr),
-    once(shell, "close"),
-  ]);
-  if (code !== 0) throw new Error(`the shell ended with ${code}:\n${stdout}\n${stderr}`);
-  return stdout;
-}
