@@ -30,9 +30,11 @@ import { createWebDoor } from "./doors/web-door.ts";
 import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
 import { sessionSuperseded } from "./heartbeat/enter-session.ts";
+import type { HeartbeatListener } from "./heartbeat/heartbeat.ts";
 import { createHeartbeatRpc } from "./heartbeat/heartbeat-rpc.ts";
-import { type HeartbeatListener, HeartbeatService } from "./heartbeat/heartbeat-service.ts";
+import { HeartbeatService } from "./heartbeat/heartbeat-service.ts";
 import { findSuperseded, forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
+import { HeartbeatWriter } from "./heartbeat/heartbeat-writer.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
 import type { Caller } from "./identity/caller.ts";
 import { confirmCaller } from "./identity/confirm-caller.ts";
@@ -97,8 +99,9 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const validate = createMessageValidator();
   const tasks = createTasks(database, config, logger);
   const streams = createStreams(database, tasks, report);
+  const heartbeats = createHeartbeats(database, config, tasks, streams, logger);
   const described = [
-    ...createServices(database, config, tasks, streams, validate, logger),
+    ...createServices(database, config, tasks, streams, heartbeats, validate, logger),
     createHealthService(health),
   ];
   const services = [...described, ...createReflectionServices(described)];
@@ -133,7 +136,7 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors, admit });
   const { waiting } = tasks;
   const sweeper = createSweeper(database, config, tasks, logger);
-  const background = [gate, lastUsed, pruner, waiting, sweeper, streams.open];
+  const background = [gate, lastUsed, pruner, waiting, sweeper, streams.open, heartbeats.writer];
   const sessions = streams.registry;
   return assemble({ web, grpc, background, waiting, sessions, health, services });
 }
@@ -281,13 +284,12 @@ function createServices(
   config: Config,
   tasks: Tasks,
   streams: Streams,
+  { service: heartbeats, listener }: Heartbeats,
   validate: ValidateMessage,
   logger: Logger,
 ): ServedService[] {
   const { db } = database;
   const { rules, waiting, held } = tasks;
-  const listener = createHeartbeatListener(logger, streams.registry);
-  const heartbeats = new HeartbeatService(db, held, listener, config.agentTokenTtlMs);
   const revoked = (tokenIds: string[]) => {
     streams.open.end(tokenIds);
     for (const id of tokenIds) logger.info({ tokenId: formatId("token", id) }, "token revoked");
@@ -362,6 +364,26 @@ function createInterceptors(
     createAccessInterceptor(access, new GuessLimiter(), rates),
     createValidationInterceptor(validate),
   ];
+}
+
+/** The one way by which heartbeats of all doors and streams are taken. */
+interface Heartbeats {
+  service: HeartbeatService;
+  writer: HeartbeatWriter;
+  listener: HeartbeatListener;
+}
+
+function createHeartbeats(
+  database: Database,
+  config: Config,
+  { held }: Tasks,
+  { registry }: Streams,
+  logger: Logger,
+): Heartbeats {
+  const listener = createHeartbeatListener(logger, registry);
+  const parts = { tasks: held, agentTokenTtlMs: config.agentTokenTtlMs };
+  const writer = new HeartbeatWriter(database, parts, listener);
+  return { service: new HeartbeatService(database.db, writer, listener), writer, listener };
 }
 
 function createHeartbeatListener(logger: Logger, sessions: SessionRegistry): HeartbeatListener {

@@ -9,16 +9,19 @@ import type { JsonObject, Labels } from "../storage/schema.ts";
 import { countEnrollment, createToken, keepOnly, lockEnrollmentToken } from "../tokens/token-service.ts";
 import type { AgentStatus } from "./agent.ts";
 import {
+  type AgentKey,
   type AgentProfile,
   type AgentRecord,
   findAgent,
   insertAgent,
   type LockedState,
   lockAgentState,
+  lockAgentStates,
   markRemoved,
+  type StateChange,
   shareAgentState,
-  updateProfile,
-  writeAgentState,
+  updateProfiles,
+  writeAgentStates,
 } from "./agent-store.ts";
 import { findEnrollment, rememberEnrollment } from "./enrollment-store.ts";
 
@@ -134,6 +137,16 @@ export async function lockAgentIfThere(
   return await lockAgentState(tx, projectId, agentId);
 }
 
+/** Locks the rows of several agents, in the order of ids; see lockAgentStates for those that it leaves out. */
+export async function lockAgents(
+  tx: Tx,
+  keys: readonly AgentKey[],
+  how: { waiting: boolean },
+): Promise<Map<string, LockedState>> {
+  const states = await lockAgentStates(tx, keys, how);
+  return new Map(states.map((state) => [state.agentId, state]));
+}
+
 /**
  * Keeps the agent as it is until the transaction ends, beside others who do the same; resolves to its status. NOT_FOUND
  * where the agent was removed meanwhile. Taken before any lock on a task.
@@ -144,7 +157,8 @@ export async function shareAgent(tx: Tx, projectId: string, agentId: string): Pr
   return status;
 }
 
-function agentRemoved(): Refusal {
+/** What a call of an agent is told that was removed meanwhile. */
+export function agentRemoved(): Refusal {
   return new Refusal("not-found", "this agent was removed", { reason: "AGENT_REMOVED" });
 }
 
@@ -155,17 +169,20 @@ export async function saveAgentState(
   state: LockedState,
   noted: { seen: boolean; statusChanged: boolean },
 ): Promise<void> {
-  await writeAgentState(tx, projectId, state, noted);
+  await writeAgentStates(tx, [{ projectId, agentId: state.agentId, state, ...noted }]);
 }
 
-/** Writes what a heartbeat says of its agent besides its state; what is undefined stays. */
-export async function saveProfile(
+/** Writes the states of several agents whose rows the transaction has locked. */
+export async function saveAgentStates(tx: Tx, changes: readonly StateChange[]): Promise<void> {
+  await writeAgentStates(tx, changes);
+}
+
+/** Writes what heartbeats say of their agents besides their state; what is undefined stays. */
+export async function saveProfiles(
   tx: Tx,
-  projectId: string,
-  agentId: string,
-  profile: AgentProfile,
+  profiles: readonly (AgentKey & { profile: AgentProfile })[],
 ): Promise<void> {
-  await updateProfile(tx, projectId, agentId, profile);
+  await updateProfiles(tx, profiles);
 }
 
 /** Ends an agent whose row the transaction has locked: its name is free, what it left behind stays under its id. */

@@ -120,24 +120,29 @@ export interface AgentProfile {
   gauges: Record<string, number> | undefined;
 }
 
-export async function updateProfile(
+/** Writes what agents say of themselves, all in one statement; agents that say nothing are left alone. */
+export async function updateProfiles(
   tx: Tx,
-  projectId: string,
-  agentId: string,
-  profile: AgentProfile,
+  profiles: readonly (AgentKey & { profile: AgentProfile })[],
 ): Promise<void> {
-  const { labels, capabilities, deviceInfo, gauges } = profile;
-  const changes = {
-    ...(labels !== undefined && { labels }),
-    ...(capabilities !== undefined && { capabilities }),
-    ...(deviceInfo !== undefined && { deviceInfo }),
-    ...(gauges !== undefined && { gauges }),
-  };
-  if (Object.keys(changes).length === 0) return;
-  await tx
-    .update(agents)
-    .set(changes)
-    .where(and(eq(agents.projectId, projectId), eq(agents.id, agentId)));
+  const input = profiles
+    .map(({ projectId, agentId, profile: { labels, capabilities, deviceInfo, gauges } }) => ({
+      project_id: projectId,
+      agent_id: agentId,
+      ...(labels !== undefined && { labels }),
+      ...(capabilities !== undefined && { capabilities }),
+      ...(deviceInfo !== undefined && { device_info: deviceInfo }),
+      ...(gauges !== undefined && { gauges }),
+    }))
+    .filter((row) => Object.keys(row).length > 2);
+  if (input.length === 0) return;
+  await tx.execute(sql`
+    UPDATE agents a
+    SET labels = coalesce(i.labels, a.labels), capabilities = coalesce(i.capabilities, a.capabilities),
+      device_info = coalesce(i.device_info, a.device_info), gauges = coalesce(i.gauges, a.gauges)
+    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, labels jsonb,
+      capabilities jsonb, device_info jsonb, gauges jsonb)
+    WHERE a.project_id = i.project_id AND a.id = i.agent_id`);
 }
 
 /** The agent's state under its lock. */
@@ -155,6 +160,18 @@ export interface LockedState {
   commandSequence: bigint;
 }
 
+const lockedColumns = {
+  agentId: agentStates.agentId,
+  status: agentStates.status,
+  liveness: agentStates.liveness,
+  version: agentStates.version,
+  epoch: agentStates.epoch,
+  sequence: agentStates.sequence,
+  currentTaskId: agentStates.currentTaskId,
+  currentLeaseEpoch: agentStates.currentLeaseEpoch,
+  commandSequence: agentStates.commandSequence,
+};
+
 /** Locks the agent's row; undefined where the agent is gone. Locks are taken agent before task. */
 export async function lockAgentState(
   tx: Tx,
@@ -162,21 +179,36 @@ export async function lockAgentState(
   agentId: string,
 ): Promise<LockedState | undefined> {
   const [row] = await tx
-    .select({
-      agentId: agentStates.agentId,
-      status: agentStates.status,
-      liveness: agentStates.liveness,
-      version: agentStates.version,
-      epoch: agentStates.epoch,
-      sequence: agentStates.sequence,
-      currentTaskId: agentStates.currentTaskId,
-      currentLeaseEpoch: agentStates.currentLeaseEpoch,
-      commandSequence: agentStates.commandSequence,
-    })
+    .select(lockedColumns)
     .from(agentStates)
     .where(and(eq(agentStates.projectId, projectId), eq(agentStates.agentId, agentId)))
     .for("update");
   return row;
+}
+
+/** An agent as its rows are found by. */
+export interface AgentKey {
+  projectId: string;
+  agentId: string;
+}
+
+/**
+ * Locks the rows of several agents, in the order of ids. Those that are gone are left out; so are, without `waiting`,
+ * those that someone else has locked.
+ */
+export async function lockAgentStates(
+  tx: Tx,
+  keys: readonly AgentKey[],
+  { waiting }: { waiting: boolean },
+): Promise<LockedState[]> {
+  return await tx
+    .select(lockedColumns)
+    .from(agentStates)
+    .where(sql`(${agentStates.projectId}, ${agentStates.agentId}) IN (
+      SELECT * FROM unnest(${sql.param(keys.map(({ projectId }) => projectId))}::uuid[],
+        ${sql.param(keys.map(({ agentId }) => agentId))}::uuid[]))`)
+    .orderBy(agentStates.projectId, agentStates.agentId)
+    .for("update", waiting ? {} : { skipLocked: true });
 }
 
 /** Locks the agent's row against changes, not against others who only look; undefined where the agent is gone. */
@@ -193,22 +225,41 @@ export async function shareAgentState(
   return row?.status;
 }
 
-/** Writes a state whose row the transaction has locked. `seen` notes a heartbeat by the database's clock. */
-export async function writeAgentState(
-  tx: Tx,
-  projectId: string,
-  state: LockedState,
-  noted: { seen: boolean; statusChanged: boolean },
-): Promise<void> {
-  const { agentId, ...columns } = state;
-  await tx
-    .update(agentStates)
-    .set({
-      ...columns,
-      ...(noted.seen && { lastSeenAt: sql`clock_timestamp()` }),
-      ...(noted.statusChanged && { statusChangedAt: sql`clock_timestamp()` }),
-    })
-    .where(and(eq(agentStates.projectId, projectId), eq(agentStates.agentId, agentId)));
+/** A state to be written, whose row the transaction has locked. */
+export interface StateChange extends AgentKey {
+  state: LockedState;
+  /** Notes a heartbeat, by the database's clock. */
+  seen: boolean;
+  /** Notes a change of status, by the database's clock. */
+  statusChanged: boolean;
+}
+
+/** Writes states whose rows the transaction has locked, all in one statement; the counter of commands is not theirs. */
+export async function writeAgentStates(tx: Tx, changes: readonly StateChange[]): Promise<void> {
+  if (changes.length === 0) return;
+  const input = changes.map(({ projectId, agentId, state, seen, statusChanged }) => ({
+    project_id: projectId,
+    agent_id: agentId,
+    status: state.status,
+    liveness: state.liveness,
+    version: String(state.version),
+    epoch: String(state.epoch),
+    sequence: String(state.sequence),
+    task: state.currentTaskId,
+    lease: state.currentLeaseEpoch === null ? null : String(state.currentLeaseEpoch),
+    seen,
+    status_changed: statusChanged,
+  }));
+  await tx.execute(sql`
+    UPDATE agent_states s
+    SET status = i.status, liveness = i.liveness, version = i.version, epoch = i.epoch, sequence = i.sequence,
+      current_task_id = i.task, current_lease_epoch = i.lease,
+      last_seen_at = CASE WHEN i.seen THEN clock_timestamp() ELSE s.last_seen_at END,
+      status_changed_at = CASE WHEN i.status_changed THEN clock_timestamp() ELSE s.status_changed_at END
+    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, status text,
+      liveness text, version bigint, epoch bigint, sequence bigint, task uuid, lease bigint, seen boolean,
+      status_changed boolean)
+    WHERE s.project_id = i.project_id AND s.agent_id = i.agent_id`);
 }
 
 /** Removes an agent's state and marks it removed; its name is free from then on. */

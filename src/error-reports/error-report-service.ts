@@ -1,4 +1,4 @@
-import { shortText } from "../events/event.ts";
+import { type EventDraft, shortText } from "../events/event.ts";
 import { appendEvents } from "../events/outbox.ts";
 import { formatId, newUuid } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
@@ -7,7 +7,8 @@ import {
   countInFlood,
   type ErrorReportRecord,
   findErrorReport,
-  insertErrorReport,
+  insertErrorReports,
+  type NewErrorReport,
   recentErrors as readRecentErrors,
 } from "./error-report-store.ts";
 import { fingerprint } from "./fingerprint.ts";
@@ -37,30 +38,49 @@ export async function storeError(
   agentId: string,
   error: ReportedError,
 ): Promise<string> {
-  const message = scrubText(error.message);
-  const row = { projectId, agentId, fingerprint: fingerprint(error.severity, message) };
-  const counted = await countInFlood(tx, row, ROWS_PER_MINUTE);
-  if (counted !== undefined) return counted;
-  const id = newUuid();
-  const context = error.context === undefined ? null : scrubContext(error.context);
-  await insertErrorReport(tx, {
-    ...row,
-    id,
-    message,
-    context,
-    severityRank: severityRank(error.severity),
-    taskId: error.taskId ?? null,
+  const id = (await storeErrors(tx, [{ projectId, agentId, error }])).get(agentId);
+  if (id === undefined) throw new Error("an error that was stored has no id");
+  return id;
+}
+
+/**
+ * Stores one occurrence each of the errors of several agents, as storeError does; resolves to the ids of the rows that
+ * count them, by agent. Every agent comes once.
+ */
+export async function storeErrors(
+  tx: Tx,
+  occurrences: readonly { projectId: string; agentId: string; error: ReportedError }[],
+): Promise<Map<string, string>> {
+  if (occurrences.length === 0) return new Map();
+  const scrubbed = occurrences.map(({ projectId, agentId, error }) => {
+    const message = scrubText(error.message);
+    return { projectId, agentId, message, error, fingerprint: fingerprint(error.severity, message) };
   });
-  const { severity, taskId } = error;
+  const ids = await countInFlood(tx, scrubbed, ROWS_PER_MINUTE);
+  const fresh = scrubbed.flatMap(({ error, ...row }): FreshReport[] => {
+    if (ids.has(row.agentId)) return [];
+    const id = newUuid();
+    ids.set(row.agentId, id);
+    const { severity, taskId = null } = error;
+    const context = error.context === undefined ? null : scrubContext(error.context);
+    return [{ ...row, id, context, severity, severityRank: severityRank(severity), taskId }];
+  });
+  await insertErrorReports(tx, fresh);
+  await appendEvents(tx, fresh.map(eventOf));
+  return ids;
+}
+
+type FreshReport = NewErrorReport & Pick<ReportedError, "severity">;
+
+function eventOf(report: FreshReport): EventDraft {
+  const { projectId, id, agentId, severity, message, taskId } = report;
   const data = {
     severity,
     message: shortText(message),
-    ...(taskId !== undefined && { taskId: formatId("task", taskId) }),
+    ...(taskId !== null && { taskId: formatId("task", taskId) }),
   };
-  await appendEvents(tx, [
-    { projectId, type: "error.reported", subject: formatId("error", id), agentId, taskId, data },
-  ]);
-  return id;
+  const subject = formatId("error", id);
+  return { projectId, type: "error.reported", subject, agentId, taskId: taskId ?? undefined, data };
 }
 
 /** The stored error of that id. */

@@ -45,9 +45,11 @@ const recordColumns = {
 
 const withAgent = and(eq(agents.projectId, errorReports.projectId), eq(agents.id, errorReports.agentId));
 
-export async function insertErrorReport(tx: Tx, report: NewErrorReport): Promise<void> {
-  const { severityRank, ...columns } = report;
-  await tx.insert(errorReports).values({ ...columns, severity: severityRank });
+export async function insertErrorReports(tx: Tx, reports: readonly NewErrorReport[]): Promise<void> {
+  if (reports.length === 0) return;
+  await tx
+    .insert(errorReports)
+    .values(reports.map(({ severityRank, ...columns }) => ({ ...columns, severity: severityRank })));
 }
 
 export async function findErrorReport(
@@ -64,28 +66,38 @@ export async function findErrorReport(
 }
 
 /**
- * Counts an occurrence on the newest row of a fingerprint, where the agent has stored that many rows of it within a
- * minute already. Resolves to that row's id, or undefined where a row of its own is due. The agent's row must be
- * locked: two at once would both find room.
+ * Counts occurrences on the newest row of their fingerprint, where the agent has stored that many rows of it within a
+ * minute already. Resolves to those rows' ids, by agent; an agent that is not in it is due a row of its own. Every agent
+ * comes once, and its row must be locked: two at once would both find room.
  */
 export async function countInFlood(
   tx: Tx,
-  report: Pick<NewErrorReport, "projectId" | "agentId" | "fingerprint">,
+  reports: readonly Pick<NewErrorReport, "projectId" | "agentId" | "fingerprint">[],
   rowsPerMinute: number,
-): Promise<string | undefined> {
-  const rows = await tx.execute<{ id: string }>(sql`
-    WITH minute AS (
-      SELECT id, created_at FROM error_reports
-      WHERE project_id = ${report.projectId} AND agent_id = ${report.agentId} AND fingerprint = ${report.fingerprint}
-        AND created_at > clock_timestamp() - interval '1 minute'
-      ORDER BY created_at DESC, id DESC LIMIT ${rowsPerMinute}
+): Promise<Map<string, string>> {
+  const input = reports.map(({ projectId, agentId, fingerprint }) => ({
+    project_id: projectId,
+    agent_id: agentId,
+    fingerprint,
+  }));
+  const rows = await tx.execute<{ agent_id: string; id: string }>(sql`
+    WITH flooded AS MATERIALIZED (
+      SELECT g.project_id, g.agent_id, (minute.ids)[1] AS id
+      FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS g(project_id uuid, agent_id uuid, fingerprint text)
+      CROSS JOIN LATERAL (
+        SELECT array_agg(newest.id ORDER BY newest.created_at DESC, newest.id DESC) AS ids FROM (
+          SELECT id, created_at FROM error_reports e
+          WHERE e.project_id = g.project_id AND e.agent_id = g.agent_id AND e.fingerprint = g.fingerprint
+            AND e.created_at > clock_timestamp() - interval '1 minute'
+          ORDER BY created_at DESC, id DESC LIMIT ${rowsPerMinute}
+        ) newest
+      ) minute
+      WHERE cardinality(minute.ids) >= ${rowsPerMinute}
     )
-    UPDATE error_reports SET occurrences = occurrences + 1, last_seen_at = clock_timestamp()
-    WHERE project_id = ${report.projectId}
-      AND id = (SELECT id FROM minute ORDER BY created_at DESC, id DESC LIMIT 1)
-      AND (SELECT count(*) FROM minute) >= ${rowsPerMinute}
-    RETURNING id`);
-  return rows[0]?.id;
+    UPDATE error_reports e SET occurrences = occurrences + 1, last_seen_at = clock_timestamp()
+    FROM flooded f WHERE e.project_id = f.project_id AND e.id = f.id
+    RETURNING f.agent_id, e.id`);
+  return new Map([...rows].map((row) => [row.agent_id, row.id]));
 }
 
 export interface ErrorFilter {

@@ -2,38 +2,51 @@ import type { LockedState } from "../agents/agent-store.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import type { Tx } from "../storage/database.ts";
-import { findSessionEpoch, type HeartbeatKey, insertSession } from "./heartbeat-store.ts";
+import type { HeartbeatSession } from "./heartbeat.ts";
+import { findSessionEpochs, type HeartbeatKey, insertSessions, type NewSession } from "./heartbeat-store.ts";
 
-/** A beat to be taken; `key` is missing where no session was named. */
+/** A beat to be taken; `key` is missing where no sequence was named. */
 export interface NewBeat {
-  kind: "new";
-  state: LockedState;
-  key: HeartbeatKey | undefined;
-  sessionIsNew: boolean;
+  readonly kind: "new";
+  readonly state: LockedState;
+  readonly key: HeartbeatKey | undefined;
+  /** The session that begins by it, to be remembered. */
+  readonly begins: NewSession | undefined;
+  /** Nothing was heard of the session before. */
+  readonly sessionIsNew: boolean;
 }
 
 /** Where a heartbeat stands among those of its agent. */
-export type Place = NewBeat | { kind: "late"; key: HeartbeatKey };
+export type Place =
+  | NewBeat
+  | { readonly kind: "late"; readonly key: HeartbeatKey }
+  | { readonly kind: "superseded" };
 
-/** Finds the heartbeat's place among those of its agent; a boot_id seen for the first time supersedes the run before. */
-export async function enterSession(
-  tx: Tx,
-  caller: AgentCaller,
+/**
+ * Decides where a heartbeat stands among those of its agent. `known` is the epoch of its run; a run that has none yet
+ * gets the next one and supersedes the run before.
+ */
+export function decidePlace(
+  { projectId, agentId }: Pick<AgentCaller, "projectId" | "agentId">,
   locked: LockedState,
-  session: { bootId: string; sequence: bigint | undefined } | undefined,
-): Promise<Place> {
-  if (session === undefined) return { kind: "new", state: locked, key: undefined, sessionIsNew: false };
-  const { projectId, agentId } = caller;
+  session: HeartbeatSession | undefined,
+  known: bigint | undefined,
+): Place {
+  if (session === undefined) {
+    return { kind: "new", state: locked, key: undefined, begins: undefined, sessionIsNew: false };
+  }
   const { bootId, sequence } = session;
-  const { epoch, isNew } = await findRun(tx, caller, locked, bootId);
+  if (known !== undefined && known < locked.epoch) return { kind: "superseded" };
+  const isNew = known === undefined;
+  const epoch = known ?? locked.epoch + 1n;
   const key = sequence === undefined ? undefined : { projectId, agentId, epoch, sequence };
   if (!isNew && key !== undefined && key.sequence <= locked.sequence) return { kind: "late", key };
-  if (isNew) await insertSession(tx, { projectId, agentId, bootId, epoch });
   const newest = isNew ? NO_SEQUENCE : locked.sequence;
   return {
     kind: "new",
     state: { ...locked, epoch, sequence: sequence ?? newest },
     key,
+    begins: isNew ? { projectId, agentId, bootId, epoch } : undefined,
     // A stream's hello makes the session of a run before anything else is heard of it.
     sessionIsNew: isNew || (key !== undefined && newest === NO_SEQUENCE),
   };
@@ -42,15 +55,15 @@ export async function enterSession(
 /** The state of an agent after a run of its process said hello on a stream; the run supersedes the one before. */
 export async function enterByHello(
   tx: Tx,
-  caller: AgentCaller,
+  { projectId, agentId }: AgentCaller,
   locked: LockedState,
   bootId: string,
 ): Promise<{ state: LockedState; isNew: boolean }> {
-  const { projectId, agentId } = caller;
-  const { epoch, isNew } = await findRun(tx, caller, locked, bootId);
-  if (!isNew) return { state: locked, isNew };
-  await insertSession(tx, { projectId, agentId, bootId, epoch });
-  return { state: { ...locked, epoch, sequence: NO_SEQUENCE }, isNew };
+  const known = (await findSessionEpochs(tx, [{ projectId, agentId, bootId }])).get(agentId);
+  const place = decidePlace({ projectId, agentId }, locked, { bootId, sequence: undefined }, known);
+  if (place.kind !== "new") throw sessionSuperseded();
+  if (place.begins !== undefined) await insertSessions(tx, [place.begins]);
+  return { state: place.state, isNew: place.begins !== undefined };
 }
 
 /** What a run of an agent's process is told once a newer one has begun. */
@@ -60,15 +73,3 @@ export function sessionSuperseded(): Refusal {
 
 /** Below every sequence: no heartbeat of the session was taken yet. */
 const NO_SEQUENCE = -1n;
-
-/** The epoch of a run of the agent's process; a boot_id seen for the first time gets the next one. Throws ABORTED. */
-async function findRun(
-  tx: Tx,
-  { projectId, agentId }: AgentCaller,
-  locked: LockedState,
-  bootId: string,
-): Promise<{ epoch: bigint; isNew: boolean }> {
-  const known = await findSessionEpoch(tx, projectId, agentId, bootId);
-  if (known !== undefined && known < locked.epoch) throw sessionSuperseded();
-  return { epoch: known ?? locked.epoch + 1n, isNew: known === undefined };
-}

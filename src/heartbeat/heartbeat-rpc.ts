@@ -14,15 +14,20 @@ import { formatId } from "../runtime/resource-id.ts";
 import type { JsonObject } from "../storage/schema.ts";
 import type { HeldTasks } from "../tasks/held-tasks.ts";
 import { renewalDueKey } from "../tokens/authenticate.ts";
-import type { Heartbeat, HeartbeatAnswer, HeartbeatService } from "./heartbeat-service.ts";
+import type { Heartbeat, HeartbeatAnswer } from "./heartbeat.ts";
+import type { HeartbeatService } from "./heartbeat-service.ts";
 
-/** Set for a heartbeat that comes by a stream: the boot_id that the stream said hello with. */
-export const streamBootIdKey: ContextKey<string | undefined> = createContextKey<string | undefined>(
+/** Set for a heartbeat that comes by a stream: the run that the stream said hello for. */
+export const streamRunKey: ContextKey<StreamRun | undefined> = createContextKey<StreamRun | undefined>(
   undefined,
-  {
-    description: "the boot_id of the stream",
-  },
+  { description: "the run of the stream" },
 );
+
+/** A run of an agent's process, and the epoch that it was given. */
+export interface StreamRun {
+  readonly bootId: string;
+  readonly epoch: bigint;
+}
 
 /** Heartbeat of AgentService. */
 export function createHeartbeatRpc(
@@ -33,7 +38,7 @@ export function createHeartbeatRpc(
   return {
     async heartbeat(request, context) {
       const caller = callerWithRole(context, "agent");
-      const heartbeat = readHeartbeat(request, context.values.get(streamBootIdKey));
+      const heartbeat = readHeartbeat(request, context.values.get(streamRunKey));
       const answer = await service.beat(caller, heartbeat, context.values.get(renewalDueKey));
       // An agent in error could take none.
       const hasHighPriorityTasks =
@@ -47,7 +52,7 @@ export function createHeartbeatRpc(
   };
 }
 
-function readHeartbeat(request: HeartbeatRequest, streamBootId: string | undefined): Heartbeat {
+function readHeartbeat(request: HeartbeatRequest, stream: StreamRun | undefined): Heartbeat {
   const status = statusFromMessage(request.status);
   if (status === "pending") throw invalidField("status", "is set by the server alone");
   const { currentTask, heldLeases, acknowledgedCommands, error, session } = request;
@@ -67,22 +72,20 @@ function readHeartbeat(request: HeartbeatRequest, streamBootId: string | undefin
       deviceInfo: request.deviceInfo as JsonObject | undefined,
       gauges: isEmpty(request.gauges) ? undefined : request.gauges,
     },
-    session: readSession(session, streamBootId),
+    session: readSession(session, stream),
   };
 }
 
 function readSession(
   session: HeartbeatRequest["session"],
-  streamBootId: string | undefined,
+  stream: StreamRun | undefined,
 ): Heartbeat["session"] {
-  if (session === undefined) {
-    return streamBootId === undefined ? undefined : { bootId: streamBootId, sequence: undefined };
-  }
+  if (session === undefined) return stream && { ...stream, sequence: undefined };
   const { bootId, sequence } = session;
-  if (streamBootId !== undefined && bootId !== streamBootId) {
+  if (stream !== undefined && bootId !== stream.bootId) {
     throw invalidField("session.boot_id", "must be the one that the stream began with");
   }
-  return { bootId, sequence };
+  return { bootId, sequence, epoch: stream?.epoch };
 }
 
 function readSeverity(number: NonNullable<HeartbeatRequest["error"]>["severity"]): "warning" | "fatal" {

@@ -1,32 +1,32 @@
-import { and, eq, sql } from "drizzle-orm";
+import { sql } from "drizzle-orm";
 import type { Db, Tx } from "../storage/database.ts";
 import { agentSessions, heartbeatEffects } from "../storage/schema.ts";
 
-/** The epoch that a boot_id was given; undefined for a process that is new. */
-export async function findSessionEpoch(
-  tx: Tx,
-  projectId: string,
-  agentId: string,
-  bootId: string,
-): Promise<bigint | undefined> {
-  const [row] = await tx
-    .select({ epoch: agentSessions.epoch })
-    .from(agentSessions)
-    .where(
-      and(
-        eq(agentSessions.projectId, projectId),
-        eq(agentSessions.agentId, agentId),
-        eq(agentSessions.bootId, bootId),
-      ),
-    );
-  return row?.epoch;
+/** A run of an agent's process; an agent comes once in a list of them. */
+export interface AgentRun {
+  projectId: string;
+  agentId: string;
+  bootId: string;
 }
 
-export async function insertSession(
-  tx: Tx,
-  session: { projectId: string; agentId: string; bootId: string; epoch: bigint },
-): Promise<void> {
-  await tx.insert(agentSessions).values(session);
+/** The epochs that boot_ids were given, by agent; a process that is new has none. */
+export async function findSessionEpochs(tx: Tx, runs: readonly AgentRun[]): Promise<Map<string, bigint>> {
+  if (runs.length === 0) return new Map();
+  const rows = await tx
+    .select({ agentId: agentSessions.agentId, epoch: agentSessions.epoch })
+    .from(agentSessions)
+    .where(sql`(${agentSessions.projectId}, ${agentSessions.agentId}, ${agentSessions.bootId}) IN (
+      SELECT * FROM unnest(${sql.param(runs.map(({ projectId }) => projectId))}::uuid[],
+        ${sql.param(runs.map(({ agentId }) => agentId))}::uuid[], ${sql.param(runs.map(({ bootId }) => bootId))}::text[]))`);
+  return new Map(rows.map(({ agentId, epoch }) => [agentId, epoch]));
+}
+
+export interface NewSession extends AgentRun {
+  epoch: bigint;
+}
+
+export async function insertSessions(tx: Tx, sessions: readonly NewSession[]): Promise<void> {
+  if (sessions.length > 0) await tx.insert(agentSessions).values([...sessions]);
 }
 
 /** One heartbeat of one run of an agent's process. */
@@ -37,23 +37,25 @@ export interface HeartbeatKey {
   sequence: bigint;
 }
 
-export async function findEffect(tx: Tx, key: HeartbeatKey): Promise<unknown> {
-  const [row] = await tx
-    .select({ effect: heartbeatEffects.effect })
+/** What heartbeats did, by agent; an agent comes once, and is left out where its heartbeat did nothing. */
+export async function findEffects(tx: Tx, keys: readonly HeartbeatKey[]): Promise<Map<string, unknown>> {
+  if (keys.length === 0) return new Map();
+  const rows = await tx
+    .select({ agentId: heartbeatEffects.agentId, effect: heartbeatEffects.effect })
     .from(heartbeatEffects)
-    .where(
-      and(
-        eq(heartbeatEffects.projectId, key.projectId),
-        eq(heartbeatEffects.agentId, key.agentId),
-        eq(heartbeatEffects.epoch, key.epoch),
-        eq(heartbeatEffects.sequence, key.sequence),
-      ),
-    );
-  return row?.effect;
+    .where(sql`(${heartbeatEffects.projectId}, ${heartbeatEffects.agentId}, ${heartbeatEffects.epoch},
+        ${heartbeatEffects.sequence}) IN (
+      SELECT * FROM unnest(${sql.param(keys.map(({ projectId }) => projectId))}::uuid[],
+        ${sql.param(keys.map(({ agentId }) => agentId))}::uuid[], ${sql.param(keys.map(({ epoch }) => epoch))}::bigint[],
+        ${sql.param(keys.map(({ sequence }) => sequence))}::bigint[]))`);
+  return new Map(rows.map(({ agentId, effect }) => [agentId, effect]));
 }
 
-export async function insertEffect(tx: Tx, key: HeartbeatKey, effect: unknown): Promise<void> {
-  await tx.insert(heartbeatEffects).values({ ...key, effect });
+export async function insertEffects(
+  tx: Tx,
+  effects: readonly (HeartbeatKey & { effect: unknown })[],
+): Promise<void> {
+  if (effects.length > 0) await tx.insert(heartbeatEffects).values([...effects]);
 }
 
 /** Forgets what heartbeats did more than 24 hours ago, a batch at a time; resolves to the number forgotten. */

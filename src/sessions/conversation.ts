@@ -3,7 +3,7 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { ConnectError, HandlerContext } from "@connectrpc/connect";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import type { SessionReady, SessionRequest } from "../../gen/drover/v1/agent_service_pb.js";
-import { streamBootIdKey } from "../heartbeat/heartbeat-rpc.ts";
+import { streamRunKey } from "../heartbeat/heartbeat-rpc.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import { assertNever } from "../runtime/assert-never.ts";
 import { invalidField, Refusal } from "../runtime/refusal.ts";
@@ -100,7 +100,7 @@ export class Conversation {
     const epoch = await this.#parts.enter(this.#session.caller, bootId);
     // Revoked while the database was asked: such a stream must not end the one that is in its right.
     if (!this.#session.isClosed) this.#parts.registry.enter(this.#session, { bootId, epoch });
-    this.#context.values.set(streamBootIdKey, bootId);
+    this.#context.values.set(streamRunKey, { bootId, epoch });
     const { heartbeatIntervalMs, leaseMs } = this.#parts;
     return {
       case: "welcome",

@@ -20,6 +20,8 @@ export interface ConnectionSettings {
   connectTimeoutMs: number;
   /** After it PostgreSQL gives up a statement; 0 is never. */
   statementTimeoutMs: number;
+  /** After it PostgreSQL gives up waiting for a lock; 0 or undefined is never. */
+  lockTimeoutMs?: number;
   /** Whether statements with parameters are prepared, once for each connection. */
   prepare: boolean;
 }
@@ -122,7 +124,13 @@ export class Connection {
   }
 
   #createClient(): Sql {
-    const { address, applicationName, connectTimeoutMs, statementTimeoutMs } = this.#settings;
+    const {
+      address,
+      applicationName,
+      connectTimeoutMs,
+      statementTimeoutMs,
+      lockTimeoutMs = 0,
+    } = this.#settings;
     let opened = false;
     const sql = postgres(address.url, {
       ...(address.host !== undefined && { host: address.host }),
@@ -149,6 +157,7 @@ export class Connection {
         TimeZone: "UTC",
         // Text, since postgres.js leaves out a 0, and PostgreSQL reads a number without a unit as milliseconds.
         statement_timeout: String(statementTimeoutMs),
+        lock_timeout: String(lockTimeoutMs),
         idle_in_transaction_session_timeout: String(IDLE_IN_TRANSACTION_MS),
       },
     } as unknown as postgres.Options<Record<string, never>>);

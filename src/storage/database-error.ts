@@ -70,6 +70,12 @@ export function isRetryable(error: unknown): boolean {
   return code !== undefined && RETRYABLE.has(code);
 }
 
+/** Whether PostgreSQL gave up a statement that waited for a lock, or took, for too long; the connection is well. */
+export function isGivenUp(error: unknown): boolean {
+  const code = databaseErrorCode(error);
+  return code === "55P03" || code === "57014";
+}
+
 /** Whether the same call may succeed later: a conflict, a lost connection, a database that cannot serve for now. */
 export function isTransient(error: unknown): boolean {
   return isRetryable(error) || causes(error).some((each) => each instanceof DatabaseUnavailable);

@@ -19,6 +19,8 @@ export interface DatabaseSettings {
   maxConnections?: number;
   /** After it PostgreSQL gives up a statement; 0 is never, 30 s when left out. */
   statementTimeoutMs?: number;
+  /** After it PostgreSQL gives up waiting for a lock; 0 is never, and so it is when left out. */
+  lockTimeoutMs?: number;
   /** For how long a call waits for a database that cannot be reached; 3 s when left out. */
   patienceMs?: number;
   /** False where a proxy hands every transaction to another connection; true when left out. */
@@ -43,6 +45,8 @@ export interface Database {
     ...values: unknown[]
   ): Promise<T[]>;
   reserve(): Promise<ReservedConnection>;
+  /** Another pool to the same place, so that neither keeps the other waiting; to be closed by itself. */
+  apart(settings: Pick<DatabaseSettings, "maxConnections" | "lockTimeoutMs">): Database;
   /** Lets what runs end, then closes every connection. */
   close(): Promise<void>;
 }
@@ -62,6 +66,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     applicationName: settings.applicationName,
     maxConnections: settings.maxConnections ?? 10,
     statementTimeoutMs: settings.statementTimeoutMs ?? 30_000,
+    lockTimeoutMs: settings.lockTimeoutMs ?? 0,
     patienceMs: settings.patienceMs ?? 3_000,
     prepare: settings.prepare ?? true,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
@@ -80,6 +85,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     sql: (strings, ...values) =>
       withConnection((each) => each.query(withPlaces(strings), values)) as Promise<Rows & never[]>,
     reserve: async () => reservedConnection(pool, await pool.lend()),
+    apart: (own) => openDatabase({ ...settings, ...own }),
     close: () => pool.close(CLOSE_GRACE_MS),
   };
 }

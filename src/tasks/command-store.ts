@@ -37,22 +37,43 @@ export async function listWaitingCommands(
   limit: number,
   above = 0n,
 ): Promise<AgentCommand[]> {
+  const waiting = await listCommandsOf(tx, [{ projectId, agentId, sent: above }], limit);
+  return waiting.get(agentId) ?? [];
+}
+
+/** Of each agent the commands above a sequence that it has not acknowledged, the oldest first, at most so many; by agent. */
+export async function listCommandsOf(
+  tx: Tx | Db,
+  agents: readonly SentCommands[],
+  limit: number,
+): Promise<Map<string, AgentCommand[]>> {
+  const input = agents.map(({ projectId, agentId, sent }) => ({
+    project_id: projectId,
+    agent_id: agentId,
+    sent: String(sent),
+  }));
   const rows = await tx.execute<{
+    agent_id: string;
     sequence: bigint;
     kind: "cancelTask";
     task_id: string | null;
     reason: string;
   }>(sql`
-    SELECT sequence, kind, task_id, reason FROM agent_commands
-    WHERE project_id = ${projectId} AND agent_id = ${agentId} AND acknowledged_at IS NULL
-      AND sequence > ${String(above)}::bigint
-    ORDER BY sequence LIMIT ${limit}`);
-  return [...rows].map(({ sequence, kind, task_id, reason }) => ({
-    sequence,
-    kind,
-    taskId: task_id ?? undefined,
-    reason,
-  }));
+    SELECT i.agent_id, c.sequence, c.kind, c.task_id, c.reason
+    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, sent bigint)
+    CROSS JOIN LATERAL (
+      SELECT sequence, kind, task_id, reason FROM agent_commands
+      WHERE project_id = i.project_id AND agent_id = i.agent_id AND acknowledged_at IS NULL AND sequence > i.sent
+      ORDER BY sequence LIMIT ${limit}
+    ) c
+    ORDER BY c.sequence`);
+  const found = new Map<string, AgentCommand[]>();
+  for (const { agent_id, sequence, kind, task_id, reason } of rows) {
+    const commands = found.get(agent_id) ?? [];
+    found.set(agent_id, commands);
+    commands.push({ sequence, kind, taskId: task_id ?? undefined, reason });
+  }
+  return found;
 }
 
 /** An agent, and up to which sequence commands were sent to it. */
@@ -86,10 +107,27 @@ export async function acknowledgeCommands(
   agentId: string,
   sequences: bigint[],
 ): Promise<void> {
+  await acknowledgeAllCommands(tx, [{ projectId, agentId, sequences }]);
+}
+
+/** What an agent has taken of its commands. */
+export interface TakenCommands {
+  projectId: string;
+  agentId: string;
+  sequences: bigint[];
+}
+
+/** Notes what several agents have taken; those of others and unknown ones are left alone. */
+export async function acknowledgeAllCommands(tx: Tx, taken: readonly TakenCommands[]): Promise<void> {
+  const input = taken.flatMap(({ projectId, agentId, sequences }) =>
+    sequences.map((sequence) => ({ project_id: projectId, agent_id: agentId, sequence: String(sequence) })),
+  );
+  if (input.length === 0) return;
   await tx.execute(sql`
-    UPDATE agent_commands SET acknowledged_at = clock_timestamp()
-    WHERE project_id = ${projectId} AND agent_id = ${agentId} AND acknowledged_at IS NULL
-      AND sequence = ANY (${sql.param(sequences.map(String))}::bigint[])`);
+    UPDATE agent_commands c SET acknowledged_at = clock_timestamp()
+    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, sequence bigint)
+    WHERE c.project_id = i.project_id AND c.agent_id = i.agent_id AND c.sequence = i.sequence
+      AND c.acknowledged_at IS NULL`);
 }
 
 /** Forgets commands taken a day ago, and those that nobody took in a month; resolves to the number forgotten. */

@@ -2,47 +2,32 @@ import { LRUCache } from "lru-cache";
 import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { isUrgentDue } from "./claim-store.ts";
-import { type AgentCommand, acknowledgeCommands, listWaitingCommands } from "./command-store.ts";
+import {
+  type AgentCommand,
+  acknowledgeAllCommands,
+  listCommandsOf,
+  type TakenCommands,
+} from "./command-store.ts";
 import { countFailures, endAttempts, type ReportUnhandled } from "./end-attempts.ts";
 import { type GiveBackReason, giveBackTasks } from "./give-back.ts";
 import { startOf, type TaskRules } from "./loan-service.ts";
+import { type Holder, holdsTask, lockLoansOf, readLoans, renewLoans } from "./loan-store.ts";
+import { recordAllChanges, type TaskChange } from "./task-change.ts";
 import {
-  type Holder,
-  holdsTask,
-  lockLoansOf,
-  type Progress,
-  type Renewal,
-  readLoans,
-  renewLoans,
-} from "./loan-store.ts";
-import { recordChanges, type TaskChange } from "./task-change.ts";
+  answerReport,
+  loanKey,
+  loansNamedIn,
+  type TaskReport,
+  type TaskReportAnswer,
+} from "./task-report.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 
-/** A loan as an agent names it: the text of the task's id, and the epoch. */
-export interface TaskClaim {
-  taskId: string;
-  leaseEpoch: bigint;
-}
+export type { LeaseAnswer, TaskClaim, TaskReport, TaskReportAnswer } from "./task-report.ts";
 
-/** What a heartbeat says of its agent's tasks. */
-export interface TaskReport {
-  /** The task at hand. */
-  currentTask: (TaskClaim & Progress) | undefined;
-  /** What it holds besides. */
-  heldLeases: TaskClaim[];
-}
-
-/** A loan that a heartbeat named: renewed, or over where `remainingMs` is undefined. */
-export interface LeaseAnswer extends TaskClaim {
-  remainingMs: number | undefined;
-}
-
-export interface TaskReportAnswer {
-  /** UUID and epoch of the task at hand, where it is this agent's. */
-  currentTask: { taskId: string; leaseEpoch: bigint } | undefined;
-  leases: LeaseAnswer[];
-  /** To be announced after the commit. */
-  changes: TaskChange[];
+/** An agent, and what its heartbeat says of its tasks. */
+export interface AgentReport {
+  agent: Holder & { actor: string };
+  report: TaskReport;
 }
 
 /** An agent whose tasks fail, and why. */
@@ -85,26 +70,52 @@ export class HeldTasks {
     this.#report = report;
   }
 
-  /** Renews what the agent holds; the task at hand is accepted, which begins its run. */
-  async report(tx: Tx, agent: Holder & { actor: string }, report: TaskReport): Promise<TaskReportAnswer> {
-    const renewals = renewalsOf(report);
-    if (renewals.length === 0) return answer(report, new Map(), []);
-    const { projectId, agentId, actor } = agent;
-    const { leaseMs } = this.#rules;
-    const renewed = await renewLoans(tx, projectId, agentId, renewals, leaseMs);
-    const changes = renewed
-      .filter(({ began }) => began)
-      .map(({ taskId, leaseEpoch, kind }) => startOf({ projectId, agentId, taskId, leaseEpoch }, kind));
-    await recordChanges(tx, changes, { actor });
-    return answer(report, new Map(renewed.map((loan) => [keyOf(loan), leaseMs])), changes);
+  /** For how long a renewal lasts. */
+  get leaseMs(): number {
+    return this.#rules.leaseMs;
   }
 
-  /** What became of the loans that a heartbeat names, without an effect: for one that was taken before, or came too late. */
-  async look(tx: Tx, agent: Holder, report: TaskReport): Promise<TaskReportAnswer> {
-    const renewals = renewalsOf(report);
-    if (renewals.length === 0) return answer(report, new Map(), []);
-    const loans = await readLoans(tx, agent.projectId, agent.agentId, renewals);
-    return answer(report, new Map(loans.map((loan) => [keyOf(loan), loan.remainingMs])), []);
+  /** Renews what agents hold; the task at hand of each is accepted, which begins its run. Answers in the order of reports. */
+  async report(tx: Tx, reports: readonly AgentReport[]): Promise<TaskReportAnswer[]> {
+    const { leaseMs } = this.#rules;
+    const renewals = reports.flatMap(({ agent, report }) =>
+      loansNamedIn(report).map((loan) => ({
+        ...loan,
+        projectId: agent.projectId,
+        agentId: agent.agentId,
+        leaseMs,
+      })),
+    );
+    const renewed = groupByAgent(await renewLoans(tx, renewals));
+    const answers = reports.map(({ agent, report }) => {
+      const loans = renewed.get(agent.agentId) ?? [];
+      const changes = loans.filter(({ began }) => began).map((loan) => startOf(loan, loan.kind));
+      return answerReport(report, new Map(loans.map((loan) => [loanKey(loan), leaseMs])), changes);
+    });
+    await recordAllChanges(
+      tx,
+      reports.map(({ agent: { actor } }, place) => ({
+        changes: answers[place]?.changes ?? [],
+        origin: { actor },
+      })),
+    );
+    return answers;
+  }
+
+  /** What became of the loans that heartbeats name, without an effect: for those that were taken before, or came too late. */
+  async look(tx: Tx, reports: readonly AgentReport[]): Promise<TaskReportAnswer[]> {
+    const loans = groupByAgent(
+      await readLoans(
+        tx,
+        reports.flatMap(({ agent: { projectId, agentId }, report }) =>
+          loansNamedIn(report).map(({ taskId, leaseEpoch }) => ({ projectId, agentId, taskId, leaseEpoch })),
+        ),
+      ),
+    );
+    return reports.map(({ agent, report }) => {
+      const held = loans.get(agent.agentId) ?? [];
+      return answerReport(report, new Map(held.map((loan) => [loanKey(loan), loan.remainingMs])), []);
+    });
   }
 
   /** The UUID of a task that the agent holds, under whatever epoch; undefined where it does not. */
@@ -130,11 +141,15 @@ export class HeldTasks {
     return await giveBackTasks(tx, holders, reason, { backoff: this.#rules.backoff, report: this.#report });
   }
 
-  /** Notes what the agent has taken; resolves to the commands that still wait, the oldest first. */
-  async exchangeCommands(tx: Tx, agent: Holder, acknowledged: bigint[]): Promise<AgentCommand[]> {
-    const { projectId, agentId } = agent;
-    if (acknowledged.length > 0) await acknowledgeCommands(tx, projectId, agentId, acknowledged);
-    return await listWaitingCommands(tx, projectId, agentId, MOST_COMMANDS);
+  /** Notes what agents have taken; resolves to the commands of each that still wait, the oldest first, by agent. */
+  async exchangeCommands(tx: Tx, taken: readonly TakenCommands[]): Promise<Map<string, AgentCommand[]>> {
+    if (taken.length === 0) return new Map();
+    await acknowledgeAllCommands(tx, taken);
+    return await listCommandsOf(
+      tx,
+      taken.map((agent) => ({ ...agent, sent: 0n })),
+      MOST_COMMANDS,
+    );
   }
 
   /** Tells those who wait for tasks of committed changes. */
@@ -154,50 +169,6 @@ export class HeldTasks {
   }
 }
 
-/** Each loan once, the task at hand first; what is no id of a task names no loan. */
-function renewalsOf({ currentTask, heldLeases }: TaskReport): Renewal[] {
-  const renewals = new Map<string, Renewal>();
-  const add = (claim: TaskClaim, more: Omit<Renewal, "taskId" | "leaseEpoch">) => {
-    const taskId = parseId("task", claim.taskId);
-    if (taskId === undefined) return;
-    const renewal = { taskId, leaseEpoch: claim.leaseEpoch, ...more };
-    if (!renewals.has(keyOf(renewal))) renewals.set(keyOf(renewal), renewal);
-  };
-  if (currentTask !== undefined) {
-    const { progress, detail } = currentTask;
-    add(currentTask, { accept: true, progress, detail });
-  }
-  for (const claim of heldLeases) add(claim, { accept: false, progress: undefined, detail: undefined });
-  return [...renewals.values()];
-}
-
-function keyOf({ taskId, leaseEpoch }: { taskId: string; leaseEpoch: bigint }): string {
-  return `${taskId} ${leaseEpoch}`;
-}
-
-/** An answer for every loan that was named, in the order of the report; `lasting` has the ms of those that hold. */
-function answer(
-  report: TaskReport,
-  lasting: ReadonlyMap<string, number>,
-  changes: TaskChange[],
-): TaskReportAnswer {
-  const remaining = (claim: TaskClaim) => {
-    const taskId = parseId("task", claim.taskId);
-    return taskId === undefined ? undefined : lasting.get(keyOf({ taskId, leaseEpoch: claim.leaseEpoch }));
-  };
-  const { currentTask, heldLeases } = report;
-  const named = currentTask === undefined ? heldLeases : [currentTask, ...heldLeases];
-  const unique = new Map(
-    named.map(({ taskId, leaseEpoch }) => [keyOf({ taskId, leaseEpoch }), { taskId, leaseEpoch }]),
-  );
-  const currentId =
-    currentTask && remaining(currentTask) !== undefined ? parseId("task", currentTask.taskId) : undefined;
-  return {
-    currentTask:
-      currentTask === undefined || currentId === undefined
-        ? undefined
-        : { taskId: currentId, leaseEpoch: currentTask.leaseEpoch },
-    leases: [...unique.values()].map((claim) => ({ ...claim, remainingMs: remaining(claim) })),
-    changes,
-  };
+function groupByAgent<T extends Holder>(loans: readonly T[]): Map<string, T[]> {
+  return Map.groupBy(loans, ({ agentId }) => agentId);
 }

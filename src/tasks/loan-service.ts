@@ -128,8 +128,7 @@ export class LoanService {
       if ((await shareAgent(tx, projectId, agentId)) === "error")
         return { kind: "refused", refusal: agentInError() };
       const { leaseMs } = this.#rules;
-      const renewal = { taskId, leaseEpoch, accept: true, ...progress };
-      const [renewed] = await renewLoans(tx, projectId, agentId, [renewal], leaseMs);
+      const [renewed] = await renewLoans(tx, [{ ...key, accept: true, leaseMs, ...progress }]);
       if (renewed === undefined) {
         const { held } = await readLoanHistory(tx, key);
         return { kind: "refused", refusal: held ? leaseLost() : noSuchTask() };

@@ -17,83 +17,88 @@ export interface Progress {
 }
 
 /** What a renewal made of a task. */
-export interface RenewedLoan {
-  taskId: string;
-  leaseEpoch: bigint;
+export interface RenewedLoan extends LoanKey {
   kind: string;
   /** The agent has begun by this. */
   began: boolean;
 }
 
 /** One loan of a set to renew. */
-export interface Renewal extends Progress {
-  taskId: string;
-  leaseEpoch: bigint;
+export interface Renewal extends LoanKey, Progress {
   /** The agent works on it: a leased task runs from now on. */
   accept: boolean;
+  /** For how long from now on. */
+  leaseMs: number;
 }
 
 /**
- * Renews the loans that the agent still has, for so many ms from now; those that are not in the answer are over. A lease
- * past its end is renewed too, as long as nobody took the task back.
+ * Renews the loans that their agents still have; those that are not in the answer are over. A lease past its end is
+ * renewed too, as long as nobody took the task back.
  */
-export async function renewLoans(
-  tx: Tx,
-  projectId: string,
-  agentId: string,
-  renewals: Renewal[],
-  leaseMs: number,
-): Promise<RenewedLoan[]> {
-  const input = renewals.map(({ taskId, leaseEpoch, accept, progress, detail }) => ({
-    id: taskId,
-    epoch: String(leaseEpoch),
-    accept,
-    progress: progress ?? null,
-    detail: detail ?? null,
-  }));
-  const rows = await tx.execute<{ id: string; lease_epoch: bigint; kind: string; began: boolean }>(sql`
+export async function renewLoans(tx: Tx, renewals: readonly Renewal[]): Promise<RenewedLoan[]> {
+  if (renewals.length === 0) return [];
+  const input = renewals.map(
+    ({ projectId, agentId, taskId, leaseEpoch, accept, leaseMs, progress, detail }) => ({
+      project_id: projectId,
+      agent_id: agentId,
+      id: taskId,
+      epoch: String(leaseEpoch),
+      accept,
+      lease_ms: leaseMs,
+      progress: progress ?? null,
+      detail: detail ?? null,
+    }),
+  );
+  const rows = await tx.execute<LoanRow & { kind: string; began: boolean }>(sql`
     WITH held AS MATERIALIZED (
-      SELECT t.id, t.state = 'leased' AND i.accept AS began, i.accept, i.progress, i.detail
-      FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb)
-        AS i(id uuid, epoch bigint, accept boolean, progress float8, detail text)
-      JOIN tasks t ON t.project_id = ${projectId} AND t.id = i.id AND t.lease_epoch = i.epoch
-      WHERE t.agent_id = ${agentId} AND t.state IN ('leased', 'running')
-      ORDER BY t.id FOR UPDATE OF t
+      SELECT t.project_id, t.id, t.state = 'leased' AND i.accept AS began, i.accept, i.lease_ms, i.progress, i.detail
+      FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, id uuid, epoch bigint,
+        accept boolean, lease_ms float8, progress float8, detail text)
+      JOIN tasks t ON t.project_id = i.project_id AND t.id = i.id AND t.lease_epoch = i.epoch
+        AND t.agent_id = i.agent_id
+      WHERE t.state IN ('leased', 'running')
+      ORDER BY t.project_id, t.id FOR UPDATE OF t
     )
     UPDATE tasks t
-    SET lease_expires_at = clock_timestamp() + ${leaseMs} * interval '1 ms',
+    SET lease_expires_at = clock_timestamp() + held.lease_ms * interval '1 ms',
       state = CASE WHEN held.accept THEN 'running' ELSE t.state END,
       started_at = CASE WHEN held.accept THEN coalesce(t.started_at, clock_timestamp()) ELSE t.started_at END,
       progress = coalesce(held.progress, t.progress), detail = coalesce(held.detail, t.detail)
-    FROM held WHERE t.project_id = ${projectId} AND t.id = held.id
-    RETURNING t.id, t.lease_epoch, t.kind, held.began`);
-  return [...rows].map((row) => ({
-    taskId: row.id,
-    leaseEpoch: row.lease_epoch,
-    kind: row.kind,
-    began: row.began,
-  }));
+    FROM held WHERE t.project_id = held.project_id AND t.id = held.id
+    RETURNING t.project_id, t.agent_id, t.id, t.lease_epoch, t.kind, held.began`);
+  return [...rows].map((row) => ({ ...loanKeyOf(row), kind: row.kind, began: row.began }));
 }
 
-/** How long the loans that the agent still has last, in ms; nothing is renewed. */
+interface LoanRow extends Record<string, unknown> {
+  project_id: string;
+  agent_id: string;
+  id: string;
+  lease_epoch: bigint;
+}
+
+function loanKeyOf(row: LoanRow): LoanKey {
+  return { projectId: row.project_id, agentId: row.agent_id, taskId: row.id, leaseEpoch: row.lease_epoch };
+}
+
+/** How long the loans that their agents still have last, in ms; nothing is renewed. */
 export async function readLoans(
   tx: Tx,
-  projectId: string,
-  agentId: string,
-  loans: { taskId: string; leaseEpoch: bigint }[],
-): Promise<{ taskId: string; leaseEpoch: bigint; remainingMs: number }[]> {
-  const input = loans.map(({ taskId, leaseEpoch }) => ({ id: taskId, epoch: String(leaseEpoch) }));
-  const rows = await tx.execute<{ id: string; lease_epoch: bigint; remaining_ms: number }>(sql`
-    SELECT t.id, t.lease_epoch,
-      greatest(0, floor(extract(epoch FROM t.lease_expires_at - clock_timestamp()) * 1000))::float8 AS remaining_ms
-    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(id uuid, epoch bigint)
-    JOIN tasks t ON t.project_id = ${projectId} AND t.id = i.id AND t.lease_epoch = i.epoch
-    WHERE t.agent_id = ${agentId} AND t.state IN ('leased', 'running')`);
-  return [...rows].map((row) => ({
-    taskId: row.id,
-    leaseEpoch: row.lease_epoch,
-    remainingMs: row.remaining_ms,
+  loans: readonly LoanKey[],
+): Promise<(LoanKey & { remainingMs: number })[]> {
+  if (loans.length === 0) return [];
+  const input = loans.map(({ projectId, agentId, taskId, leaseEpoch }) => ({
+    project_id: projectId,
+    agent_id: agentId,
+    id: taskId,
+    epoch: String(leaseEpoch),
   }));
+  const rows = await tx.execute<LoanRow & { remaining_ms: number }>(sql`
+    SELECT t.project_id, t.agent_id, t.id, t.lease_epoch,
+      greatest(0, floor(extract(epoch FROM t.lease_expires_at - clock_timestamp()) * 1000))::float8 AS remaining_ms
+    FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, id uuid, epoch bigint)
+    JOIN tasks t ON t.project_id = i.project_id AND t.id = i.id AND t.lease_epoch = i.epoch AND t.agent_id = i.agent_id
+    WHERE t.state IN ('leased', 'running')`);
+  return [...rows].map((row) => ({ ...loanKeyOf(row), remainingMs: row.remaining_ms }));
 }
 
 /** Ends a task with its result, if the loan still holds; undefined otherwise. `from` is its state before. */

@@ -49,13 +49,21 @@ export interface ChangeOrigin {
  * is to hear of them hears of all.
  */
 export async function recordChanges(tx: Tx, changes: TaskChange[], origin: ChangeOrigin): Promise<void> {
+  await recordAllChanges(tx, [{ changes, origin }]);
+}
+
+/** Records what several have changed, as recordChanges does. */
+export async function recordAllChanges(
+  tx: Tx,
+  sets: readonly { changes: TaskChange[]; origin: ChangeOrigin }[],
+): Promise<void> {
   await appendAudit(
     tx,
-    changes.filter(isAudited).map((change) => auditOf(change, origin)),
+    sets.flatMap(({ changes, origin }) => changes.filter(isAudited).map((change) => auditOf(change, origin))),
   );
   await appendEvents(
     tx,
-    changes.map((change) => eventOf(change, origin)),
+    sets.flatMap(({ changes, origin }) => changes.map((change) => eventOf(change, origin))),
   );
 }
 

@@ -19,6 +19,8 @@ export interface Stage {
   readonly operatorToken: string;
   /** Kills the server where it still runs and starts another one on the same database; addresses change. */
   restart(): Promise<void>;
+  /** Starts another server beside it, on the same database; to be closed before the stage is. */
+  replica(): Promise<{ readonly fleet: Fleet; close(): Promise<void> }>;
   close(): Promise<void>;
 }
 
@@ -58,6 +60,17 @@ export async function setStage(options: StageOptions = {}): Promise<Stage> {
       server = await start();
       fleet = connectFleet(server);
       operator = fleet.operator(operatorToken);
+    },
+    async replica() {
+      const other = await startServer({ ...serverOptions, databaseUrl });
+      const otherFleet = connectFleet(other);
+      return {
+        fleet: otherFleet,
+        async close() {
+          otherFleet.close();
+          await other.stop();
+        },
+      };
     },
     async close() {
       fleet.close();

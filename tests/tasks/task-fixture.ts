@@ -1,5 +1,6 @@
 import { insertAgent } from "../../src/agents/agent-store.ts";
 import { HeartbeatService } from "../../src/heartbeat/heartbeat-service.ts";
+import { HeartbeatWriter } from "../../src/heartbeat/heartbeat-writer.ts";
 import type { AgentCaller, OperatorCaller } from "../../src/identity/caller.ts";
 import { ensureProject } from "../../src/projects/project-store.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
@@ -68,7 +69,8 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     linkDropped: (_agent: AgentCaller, claim: { taskId: string }) => void droppedLinks.push(claim.taskId),
   };
   const loans = new LoanService(db, allRules, waiting);
-  const heartbeats = new HeartbeatService(db, held, listener, 86_400_000);
+  const writer = new HeartbeatWriter(database, { tasks: held, agentTokenTtlMs: 86_400_000 }, listener);
+  const heartbeats = new HeartbeatService(db, writer, listener);
   const operator: OperatorCaller = {
     role: "operator",
     server: true,
@@ -143,6 +145,7 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     },
     async stop() {
       await waiting.stop();
+      await writer.stop();
       await database.close();
       await drop();
     },

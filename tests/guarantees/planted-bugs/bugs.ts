@@ -26,21 +26,30 @@ export const bugs: PlantedBug[] = [
     edits: [
       {
         file: "agents/agent-store.ts",
-        find: /(eq\(agentStates\.agentId, agentId\)\)\))\s*\.for\("update"\)/,
-        replace: "$1",
+        find: /\.for\("update", waiting \? \{\} : \{ skipLocked: true \}\)/,
+        replace: "",
       },
     ],
-    finds: /answers: 1, not 4/,
+    finds: /answers: 7, not 8/,
     check: wrongAfterRepeats,
   },
   {
     name: "a fatal heartbeat stores its error in a transaction of its own",
     edits: [
       {
-        file: "heartbeat/heartbeat-service.ts",
-        find: /return await storeError\(tx, caller\.projectId, caller\.agentId, reported\)/,
-        replace:
-          "return await inTransaction(this.#db, (own) => storeError(own, caller.projectId, caller.agentId, reported))",
+        file: "heartbeat/take-beats.ts",
+        find: /^import \{ agentRemoved/,
+        replace: 'import { inTransaction } from "../storage/database.ts";\n$&',
+      },
+      {
+        file: "heartbeat/take-beats.ts",
+        find: /await storeReported\(tx, all\);/,
+        replace: "await inTransaction(parts.ownDb, (own) => storeReported(own, all));",
+      },
+      {
+        file: "heartbeat/heartbeat-writer.ts",
+        find: /this\.#parts = parts;/,
+        replace: "this.#parts = { ...parts, ownDb: database.db };",
       },
     ],
     finds: /left: \{ errors: 1, status: 'online', auditEntries: 0/,
@@ -51,18 +60,24 @@ export const bugs: PlantedBug[] = [
     name: "a transition is published before it is committed",
     edits: [
       {
-        file: "heartbeat/heartbeat-service.ts",
-        find: /const taken = await this\.#take\(tx, caller, heartbeat, locked\);/,
-        replace: `$&
-      if (taken.transition !== undefined && !taken.duplicate) {
-        const { projectId, project, agentId, agentName: agent } = caller;
-        this.#listener.transition({ projectId, project, agentId, agent, ...taken.transition });
-      }`,
+        file: "heartbeat/heartbeat-writer.ts",
+        find: /this\.#parts = parts;/,
+        replace: "this.#parts = { ...parts, listener };",
       },
       {
-        file: "heartbeat/heartbeat-service.ts",
-        find: /if \(transition !== undefined && !duplicate\) \{/,
-        replace: "if (transition !== undefined && !duplicate && Number.isNaN(0)) {",
+        file: "heartbeat/heartbeat-writer.ts",
+        find: /if \(revoked\.size > 0\) throw new Revoked\(revoked\);/,
+        replace: `$&
+    for (const [place, { kind, answer }] of outcomes.entries()) {
+      if (kind !== "taken" || answer.transition === undefined || answer.duplicate) continue;
+      const { projectId, project, agentId, agentName: agent } = beats[place].caller;
+      parts.listener.transition({ projectId, project, agentId, agent, ...answer.transition });
+    }`,
+      },
+      {
+        file: "heartbeat/heartbeat-writer.ts",
+        find: /if \(transition === undefined \|\| duplicate\) return;/,
+        replace: "if (transition === undefined || !duplicate) return;",
       },
     ],
     finds: /the log heard: \[ 'online', 'error', 'error' \]/,
@@ -92,17 +107,20 @@ export const bugs: PlantedBug[] = [
         replace: "if (!isNew && key !== undefined && Number.isNaN(0)) return",
       },
     ],
-    finds: /answers: 1, not 4/,
+    finds: /answers: 1, not 8/,
     check: wrongAfterRepeats,
   },
   {
     name: "an agent in error is locked out of its heartbeat",
     edits: [
       {
-        file: "heartbeat/heartbeat-service.ts",
-        find: /const locked = await lockAgent\(tx, caller\.projectId, caller\.agentId\);/,
+        file: "heartbeat/take-beats.ts",
+        find: /const \[locked, place\] = .*;/,
         replace: `$&
-    if (locked.status === "error") throw new Refusal("failed-precondition", "this agent is in error");`,
+    if (locked?.status === "error") {
+      const { Refusal: Refused } = await import("../runtime/refusal.ts");
+      throw new Refused("failed-precondition", "this agent is in error");
+    }`,
       },
     ],
     finds: /recovery through grpc: FailedPrecondition/,
@@ -113,8 +131,8 @@ export const bugs: PlantedBug[] = [
     edits: [
       {
         file: "agents/agent-store.ts",
-        find: /lastSeenAt: sql`clock_timestamp\(\)`/,
-        replace: "lastSeenAt: new Date()",
+        find: /WHEN i\.seen THEN clock_timestamp\(\)/,
+        replace: "WHEN i.seen THEN $${new Date()}::timestamptz",
       },
     ],
     finds: /last heartbeat is off by/,
