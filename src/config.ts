@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { BrakeSettings } from "./liveness/decide-brake.ts";
 import { findThresholdClashes, type LivenessThresholds } from "./liveness/thresholds.ts";
 import { parseDuration, printDuration } from "./runtime/duration.ts";
+import { type AllowedHost, parseAllowedHost } from "./trackers/address-guard.ts";
 
 /** The server's settings, parsed. */
 export interface Config {
@@ -35,6 +36,16 @@ export interface Config {
   maxCallsPerToken: number;
   maxCallsPerAddress: number;
   maxCalls: number;
+  /** For how long the records of heartbeat passes are kept. */
+  retentionRunsMs: number;
+  /** Modules that add steps to heartbeat passes. */
+  passSteps: string[];
+  /** For how long one pass fetches issues. */
+  passSyncTimeoutMs: number;
+  /** For how long a tracker may take for one answer. */
+  trackerTimeoutMs: number;
+  /** Hosts of trackers whose addresses may be private, or origins such as http://127.0.0.1:4000. */
+  trackerAllowedHosts: AllowedHost[];
   logLevel: LogLevel;
 }
 
@@ -236,6 +247,41 @@ const rules: SettingRule[] = [
       parseNumber(text, (value) => value === 0 || isCount(value), "a whole number up to 1000000"),
   },
   {
+    env: "DROVER_RETENTION_RUNS",
+    default: "90d",
+    description: "how long the records of heartbeat passes are kept",
+    key: "retentionRunsMs",
+    parse: (text) => parseDurationWithin(text, 1_000, 36_500 * 86_400_000, "between 1s and 36500d"),
+  },
+  {
+    env: "DROVER_PASS_STEPS",
+    default: "",
+    description: "modules that add steps to heartbeat passes, separated by commas",
+    key: "passSteps",
+    parse: (text) => (text.includes("\0") ? bad("must be paths of modules") : good(listOf(text))),
+  },
+  {
+    env: "DROVER_PASS_SYNC_TIMEOUT",
+    default: "50s",
+    description: "how long one heartbeat pass fetches issues; the next one goes on from there",
+    key: "passSyncTimeoutMs",
+    parse: (text) => parseDurationWithin(text, 100, 3_600_000, "between 100ms and 1h"),
+  },
+  {
+    env: "DROVER_TRACKER_TIMEOUT",
+    default: "15s",
+    description: "how long a tracker may take for one answer",
+    key: "trackerTimeoutMs",
+    parse: (text) => parseDurationWithin(text, 100, 600_000, "between 100ms and 10m"),
+  },
+  {
+    env: "DROVER_TRACKER_ALLOWED_HOSTS",
+    default: "",
+    description: "hosts that trackers may lie on although their addresses are private, separated by commas",
+    key: "trackerAllowedHosts",
+    parse: parseAllowedHosts,
+  },
+  {
     env: "DROVER_LOG_LEVEL",
     default: "info",
     description: `one of ${logLevels.join(", ")}`,
@@ -254,7 +300,6 @@ const notHonoured = [
   "DROVER_RETENTION_ERRORS",
   "DROVER_RETENTION_EVENTS",
   "DROVER_RETENTION_AUDIT",
-  "DROVER_RETENTION_RUNS",
 ];
 
 /** Every setting that is honoured, for help texts. */
@@ -356,6 +401,17 @@ const configShape: z.ZodType<Config> = z.object({
   maxCallsPerToken: z.number(),
   maxCallsPerAddress: z.number(),
   maxCalls: z.number(),
+  retentionRunsMs: z.number(),
+  passSteps: z.array(z.string()),
+  passSyncTimeoutMs: z.number(),
+  trackerTimeoutMs: z.number(),
+  trackerAllowedHosts: z.array(
+    z.object({
+      host: z.string(),
+      port: z.union([z.string(), z.undefined()]),
+      insecure: z.boolean(),
+    }),
+  ),
   logLevel: z.enum(logLevels),
 });
 
@@ -385,14 +441,27 @@ function parseDatabaseUrl(text: string): Parsed {
 }
 
 function parseOrigins(text: string): Parsed {
-  const origins = text
-    .split(",")
-    .map((origin) => origin.trim())
-    .filter((origin) => origin !== "");
+  const origins = listOf(text);
   for (const origin of origins) {
     if (!isOrigin(origin)) return bad("must be origins such as https://app.example.com, separated by commas");
   }
   return good(origins);
+}
+
+function parseAllowedHosts(text: string): Parsed {
+  const hosts = listOf(text).map(parseAllowedHost);
+  return hosts.includes(undefined)
+    ? bad(
+        "must be hosts such as ghe.example.com or ghe.example.com:8443, or origins such as http://10.0.0.5:4000",
+      )
+    : good(hosts);
+}
+
+function listOf(text: string): string[] {
+  return text
+    .split(",")
+    .map((item) => item.trim())
+    .filter((item) => item !== "");
 }
 
 function isOrigin(text: string): boolean {

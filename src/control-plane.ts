@@ -3,9 +3,11 @@ import type { Interceptor } from "@connectrpc/connect";
 import { AgentService } from "../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../gen/drover/v1/fleet_service_pb.js";
+import { PassService } from "../gen/drover/v1/pass_service_pb.js";
 import { ProjectService } from "../gen/drover/v1/project_service_pb.js";
 import { TaskService } from "../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../gen/drover/v1/token_service_pb.js";
+import { TrackerService } from "../gen/drover/v1/tracker_service_pb.js";
 import { findAgentId } from "./agents/agent-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
@@ -41,6 +43,8 @@ import { confirmCaller } from "./identity/confirm-caller.ts";
 import { createLeaveRpc } from "./liveness/leave-rpc.ts";
 import { LivenessSweeper } from "./liveness/liveness-sweeper.ts";
 import type { Logger } from "./observability/logger.ts";
+import { createPassRpc } from "./passes/pass-rpc.ts";
+import { createPasses, type Passes } from "./passes/passes.ts";
 import { createProjectRpc } from "./projects/project-rpc.ts";
 import { findProjectByName } from "./projects/project-store.ts";
 import { createAccessInterceptor } from "./rpc/access-interceptor.ts";
@@ -73,6 +77,7 @@ import { LastUsedRecorder } from "./tokens/last-used.ts";
 import { OpenStreams } from "./tokens/open-streams.ts";
 import { createRotateTokenRpc, createTokenRpc } from "./tokens/token-rpc.ts";
 import { renewalDueMs } from "./tokens/token-service.ts";
+import { createTrackerRpc } from "./trackers/tracker-rpc.ts";
 import { createTranscoder } from "./transcoder/transcoder.ts";
 
 /** A control plane that serves while it is started. */
@@ -86,22 +91,26 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const lastUsed = new LastUsedRecorder(db, (error) =>
     logger.warn({ err: error }, "uses of tokens were not noted"),
   );
-  const pruner = new Pruner(
-    [
-      (batchSize) => forgetOldAnswers(db, batchSize),
-      (batchSize) => forgetOldEffects(db, batchSize),
-      (batchSize) => forgetOldCommands(db, batchSize),
-    ],
-    (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
-  );
   const health = new HealthState();
   const report = (problem: string, error: unknown) => logger.warn({ err: error }, problem);
   const validate = createMessageValidator();
   const tasks = createTasks(database, config, logger);
   const streams = createStreams(database, tasks, report);
   const heartbeats = createHeartbeats(database, config, tasks, streams, logger);
+  const passes = createHousekeeping(database, config, tasks, report);
+  const pruner = new Pruner(
+    [
+      (batchSize) => forgetOldAnswers(db, batchSize),
+      (batchSize) => forgetOldEffects(db, batchSize),
+      (batchSize) => forgetOldCommands(db, batchSize),
+      (batchSize) => passes.prune(batchSize),
+    ],
+    (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
+  );
   const described = [
     ...createServices(database, config, tasks, streams, heartbeats, validate, logger),
+    serve(PassService, createPassRpc(db, passes.passes)),
+    serve(TrackerService, createTrackerRpc(db, config.trackerAllowedHosts)),
     createHealthService(health),
   ];
   const services = [...described, ...createReflectionServices(described)];
@@ -134,9 +143,10 @@ export function createControlPlane(database: Database, config: Config, logger: L
     report,
   });
   const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors, admit });
-  const { waiting } = tasks;
+  const waiting = [tasks.waiting, passes.passes];
   const sweeper = createSweeper(database, config, tasks, logger);
-  const background = [gate, lastUsed, pruner, waiting, sweeper, streams.open, heartbeats.writer];
+  const singletons = [pruner, passes.interrupted, sweeper];
+  const background = [gate, lastUsed, ...waiting, ...singletons, streams.open, heartbeats.writer];
   const sessions = streams.registry;
   return assemble({ web, grpc, background, waiting, sessions, health, services });
 }
@@ -146,7 +156,7 @@ function assemble(parts: {
   grpc: Door;
   background: Service[];
   /** Calls that wait: they end before the doors do, which wait for calls. */
-  waiting: Service;
+  waiting: Service[];
   sessions: Service;
   health: HealthState;
   services: ServedService[];
@@ -164,7 +174,7 @@ function assemble(parts: {
     },
     async stop() {
       health.stopServing();
-      await waiting.stop();
+      await Promise.all(waiting.map((service) => service.stop()));
       // While the doors are still open: agents are asked to go elsewhere, and can say what they have to.
       await sessions.stop();
       await Promise.all([web.stop(), grpc.stop()]);
@@ -218,6 +228,27 @@ function createTasks({ db }: Database, config: Config, logger: Logger): Tasks {
   );
   const held = new HeldTasks(db, rules, waiting, unhandled);
   return { rules, waiting, held, loans: new LoanService(db, rules, waiting), unhandled };
+}
+
+function createHousekeeping(
+  database: Database,
+  config: Config,
+  { rules, unhandled, waiting }: Tasks,
+  report: ReportProblem,
+): Passes {
+  return createPasses(database, {
+    tasks: {
+      rules,
+      giveBack: { backoff: rules.backoff, report: unhandled },
+      announce: (changes) => waiting.announce(changes),
+    },
+    stepModules: config.passSteps,
+    syncTimeoutMs: config.passSyncTimeoutMs,
+    trackerTimeoutMs: config.trackerTimeoutMs,
+    allowedHosts: config.trackerAllowedHosts,
+    retentionMs: config.retentionRunsMs,
+    report,
+  });
 }
 
 function createSweeper(database: Database, config: Config, tasks: Tasks, logger: Logger): LivenessSweeper {

@@ -24,7 +24,9 @@ const floors: Record<string, number> = {
   "error-reports": 3.4,
   // Above error reports, whose scrubbing it uses.
   tasks: 3.45,
+  trackers: 3.45,
   heartbeat: 3.5,
+  passes: 3.5,
   liveness: 3.5,
   sessions: 3.6,
   fleet: 3.7,

@@ -8,9 +8,13 @@ export const eventTypes = [
   "agent.liveness_changed",
   "agent.removed",
   "error.reported",
+  "issue.closed",
+  "issue.reopened",
   "liveness.brake_engaged",
   "liveness.brake_released",
   "project.created",
+  "run.started",
+  "run.finished",
   "task.created",
   "task.leased",
   "task.started",
@@ -26,6 +30,9 @@ export const eventTypes = [
   "token.retired",
   "token.secret_replaced",
   "token.revoked",
+  "tracker.created",
+  "tracker.updated",
+  "tracker.deleted",
 ] as const;
 
 export type EventType = (typeof eventTypes)[number];

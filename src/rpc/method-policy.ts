@@ -2,9 +2,11 @@ import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { PassService } from "../../gen/drover/v1/pass_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import { TrackerService } from "../../gen/drover/v1/tracker_service_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { ServerReflection } from "../../gen/grpc/reflection/v1/reflection_pb.js";
 import { ServerReflection as ServerReflectionV1Alpha } from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
@@ -72,6 +74,22 @@ const projectService = {
   listProjects: { roles: operators, audit: "reads" },
 } satisfies PolicyOf<typeof ProjectService>;
 
+const passService = {
+  // Whether an agent names itself is the handler's to see.
+  runHeartbeatPass: { roles: ["agent", "runner", "operator"], audit: "changes" },
+  listRuns: { roles: readers, audit: "reads" },
+  getRun: { roles: readers, audit: "reads" },
+} satisfies PolicyOf<typeof PassService>;
+
+const trackerService = {
+  createTracker: { roles: operators, audit: "changes" },
+  getTracker: { roles: readers, audit: "reads" },
+  listTrackers: { roles: readers, audit: "reads" },
+  updateTracker: { roles: operators, audit: "changes" },
+  deleteTracker: { roles: operators, audit: "changes" },
+  listIssues: { roles: readers, audit: "reads" },
+} satisfies PolicyOf<typeof TrackerService>;
+
 const health = {
   check: { roles: "anyone", audit: "reads" },
   list: { roles: "anyone", audit: "reads" },
@@ -86,9 +104,11 @@ const policies = new Map<string, Readonly<Record<string, MethodPolicy>>>([
   [AgentService.typeName, agentService],
   [EventService.typeName, eventService],
   [FleetService.typeName, fleetService],
+  [PassService.typeName, passService],
   [ProjectService.typeName, projectService],
   [TaskService.typeName, taskService],
   [TokenService.typeName, tokenService],
+  [TrackerService.typeName, trackerService],
   [Health.typeName, health],
   [ServerReflection.typeName, reflection],
   [ServerReflectionV1Alpha.typeName, reflection],

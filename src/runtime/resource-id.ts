@@ -1,7 +1,16 @@
 import { v7 } from "uuid";
 
 /** What an id can name; its word begins the id's text. */
-export type ResourceKind = "agent" | "audit" | "error" | "project" | "task" | "token";
+export type ResourceKind =
+  | "agent"
+  | "audit"
+  | "error"
+  | "issue"
+  | "project"
+  | "run"
+  | "task"
+  | "token"
+  | "tracker";
 
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 

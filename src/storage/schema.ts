@@ -378,6 +378,9 @@ export const tasks = pgTable(
     index("tasks_unsuccessful")
       .on(table.projectId, table.state, table.createdAt, table.id)
       .where(sql`state IN ('failed', 'cancelled', 'quarantined')`),
+    index("tasks_of_issues")
+      .on(table.projectId, sql`(labels ->> 'issue')`)
+      .where(sql`labels ->> 'issue' IS NOT NULL AND state IN ('pending', 'leased', 'running')`),
     check(
       "tasks_lent_to_someone",
       sql`state NOT IN ('leased', 'running') OR (agent_id IS NOT NULL AND lease_expires_at IS NOT NULL AND leased_at IS NOT NULL)`,
@@ -459,5 +462,132 @@ export const agentCommands = pgTable(
       .on(table.projectId, table.agentId, table.sequence)
       .where(sql`acknowledged_at IS NULL`),
     index("agent_commands_by_age").on(table.createdAt),
+  ],
+);
+
+/** A step of a pass as its run keeps it; times as ISO texts. */
+export interface StepRecord {
+  name: string;
+  critical: boolean;
+  status: "ok" | "warning" | "error";
+  startedAt: string;
+  durationMs: number;
+  summary: string;
+  warnings: number;
+  errors: number;
+  touched: number;
+}
+
+/** Heartbeat passes: a row at the start, finished with the outcome. Its server holds an advisory lock meanwhile. */
+export const runs = pgTable(
+  "runs",
+  {
+    projectId: uuid("project_id").notNull(),
+    id: uuid("id").notNull(),
+    /** The name that the pass was called for, enrolled or not. */
+    agentName: text("agent_name").notNull(),
+    actor: text("actor").notNull(),
+    status: text("status", { enum: ["running", "ok", "warning", "error", "interrupted"] })
+      .notNull()
+      .default("running"),
+    startedAt: instant("started_at").notNull().default(sql`clock_timestamp()`),
+    finishedAt: instant("finished_at"),
+    /** In one line; how far it is while it runs. */
+    summary: text("summary").notNull().default(""),
+    warnings: jsonb("warnings").$type<string[]>().notNull().default([]),
+    errors: jsonb("errors").$type<string[]>().notNull().default([]),
+    touchedIssueUrls: jsonb("touched_issue_urls").$type<string[]>().notNull().default([]),
+    steps: jsonb("steps").$type<StepRecord[]>().notNull().default([]),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.id] }),
+    index("runs_by_age").on(table.projectId, table.startedAt, table.id),
+    index("runs_by_agent").on(table.projectId, table.agentName, table.startedAt, table.id),
+    index("runs_running").on(table.id).where(sql`status = 'running'`),
+    index("runs_to_forget").on(table.startedAt),
+    check("runs_end_whole", sql`(status = 'running') = (finished_at IS NULL)`),
+  ],
+);
+
+/** Sources of issues. Of a credential there is the reference alone. */
+export const trackers = pgTable(
+  "trackers",
+  {
+    projectId: uuid("project_id").notNull(),
+    id: uuid("id").notNull(),
+    kind: text("kind", { enum: ["github"] }).notNull(),
+    repository: text("repository").notNull(),
+    baseUrl: text("base_url").notNull(),
+    /** `env:NAME` or `file:/path`; empty for none. */
+    credential: text("credential").notNull().default(""),
+    disabled: boolean("disabled").notNull().default(false),
+    /** Issues with this label become tasks; null for none. */
+    ruleLabel: text("rule_label"),
+    ruleTaskKind: text("rule_task_kind"),
+    rulePriority: smallint("rule_priority"),
+    /** What was updated upstream before is here; null before the first page. */
+    cursor: instant("cursor"),
+    /** Of the first page from the cursor; empty where that page was not seen in full. */
+    etag: text("etag").notNull().default(""),
+    /** The run that fetches, or that fetched last: pages of any other are refused. */
+    syncRun: uuid("sync_run"),
+    syncState: text("sync_state", { enum: ["never", "synced", "unfinished", "rate-limited", "failed"] })
+      .notNull()
+      .default("never"),
+    syncDetail: text("sync_detail").notNull().default(""),
+    /** When the newest sync ended, however it did. */
+    syncEndedAt: instant("sync_ended_at"),
+    /** When one last brought everything. */
+    syncedAt: instant("synced_at"),
+    rateLimitedUntil: instant("rate_limited_until"),
+    createdAt: createdAt(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.id] }),
+    uniqueIndex("trackers_one_per_repository").on(
+      table.projectId,
+      table.kind,
+      table.baseUrl,
+      sql`lower(repository)`,
+    ),
+    index("trackers_by_age").on(table.projectId, table.createdAt, table.id),
+    check(
+      "trackers_rule_whole",
+      sql`(rule_label IS NULL) = (rule_task_kind IS NULL) AND (rule_label IS NULL) = (rule_priority IS NULL)`,
+    ),
+  ],
+);
+
+/** Issues as they were fetched last, and what became of them here. */
+export const issues = pgTable(
+  "issues",
+  {
+    projectId: uuid("project_id").notNull(),
+    id: uuid("id").notNull(),
+    trackerId: uuid("tracker_id").notNull(),
+    number: bigint("number", { mode: "bigint" }).notNull(),
+    url: text("url").notNull(),
+    title: text("title").notNull(),
+    author: text("author").notNull(),
+    labels: jsonb("labels").$type<string[]>().notNull(),
+    /** Here; brought in line with the upstream state by reconciling. */
+    state: text("state", { enum: ["open", "closed"] }).notNull(),
+    upstreamState: text("upstream_state", { enum: ["open", "closed"] }).notNull(),
+    /** Task that the tracker's rule made of it; null where there is none, or where it was taken back with the label. */
+    ruleTaskId: uuid("rule_task_id"),
+    createdAt: instant("created_at").notNull(),
+    updatedAt: instant("updated_at").notNull(),
+    closedAt: instant("closed_at"),
+    /** When the tracker last said that it exists, where a task depends on that. */
+    confirmedAt: instant("confirmed_at").notNull().default(sql`clock_timestamp()`),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.id] }),
+    unique("issues_by_number").on(table.projectId, table.trackerId, table.number),
+    index("issues_by_change").on(table.projectId, table.updatedAt, table.id),
+    index("issues_out_of_line").on(table.projectId, table.id).where(sql`state <> upstream_state`),
+    index("issues_open").on(table.projectId, table.trackerId, table.id).where(sql`upstream_state = 'open'`),
+    index("issues_with_task").on(table.projectId, table.id).where(sql`rule_task_id IS NOT NULL`),
+    index("issues_by_url").on(table.projectId, table.url),
   ],
 );

@@ -22,6 +22,9 @@ import {
   writeCancelled,
 } from "./task-store.ts";
 
+/** In which project a task is changed, and by whom. */
+export type TaskOrigin = Pick<Caller, "projectId" | "actor">;
+
 /** A task as an operator wants it. */
 export interface NewTaskWish {
   kind: string;
@@ -42,7 +45,7 @@ export interface ShownTask {
 /** Adds a task, which is pending at once; the changes are to be announced after the commit. */
 export async function createTask(
   tx: Tx,
-  caller: Caller,
+  caller: TaskOrigin,
   wish: NewTaskWish,
   requestId: string,
 ): Promise<{ taskId: string; changes: TaskChange[] }> {
@@ -82,7 +85,7 @@ export async function showTask(db: Db | Tx, projectId: string, taskId: string): 
  */
 export async function cancelTask(
   tx: Tx,
-  caller: Caller,
+  caller: TaskOrigin,
   taskId: string,
   wish: { reason: string; requestId: string },
   rules: TaskRules,

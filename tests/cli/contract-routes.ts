@@ -2,9 +2,11 @@ import { type DescMessage, type DescMethod, getOption, hasOption } from "@bufbui
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { PassService } from "../../gen/drover/v1/pass_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import { TrackerService } from "../../gen/drover/v1/tracker_service_pb.js";
 import { http } from "../../gen/google/api/annotations_pb.js";
 
 interface Route {
@@ -13,7 +15,16 @@ interface Route {
   input: DescMessage;
 }
 
-const services = [AgentService, EventService, FleetService, ProjectService, TaskService, TokenService];
+const services = [
+  AgentService,
+  EventService,
+  FleetService,
+  PassService,
+  ProjectService,
+  TaskService,
+  TokenService,
+  TrackerService,
+];
 const routes = services.flatMap((service) =>
   service.methods.filter((rpc) => hasOption(rpc, http)).map(routeOf),
 );

@@ -8,19 +8,24 @@ import type {
 import { fromJson, toJson } from "@bufbuild/protobuf";
 import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { PassService } from "../../gen/drover/v1/pass_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
+import { RunStatus } from "../../gen/drover/v1/run_pb.js";
 import { TaskState } from "../../gen/drover/v1/task_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import { IssueState } from "../../gen/drover/v1/tracker_pb.js";
+import { TrackerService } from "../../gen/drover/v1/tracker_service_pb.js";
 import { UNARY_METHODS } from "../helpers/contract.ts";
 import { type CallOptions, type DoorClient, messageOf, refusalOf } from "../helpers/door-client.ts";
 import { DOORS, type DoorName, useDoors } from "../helpers/door-suite.ts";
+import { startFakeGitHub } from "../helpers/fake-github.ts";
 import { uniqueName } from "../helpers/fleet.ts";
 
 const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
@@ -29,9 +34,14 @@ const { createTask, getTask, listTasks, cancelTask } = TaskService.method;
 const { getAgent, listAgents, listErrorGroups, listErrors, removeAgent, resetAgent } = FleetService.method;
 const { createToken, getToken, listTokens, revokeToken } = TokenService.method;
 const { createProject, listProjects } = ProjectService.method;
+const { runHeartbeatPass, listRuns, getRun } = PassService.method;
+const { createTracker, getTracker, listTrackers, updateTracker, deleteTracker, listIssues } =
+  TrackerService.method;
 const { listAuditEntries } = EventService.method;
 
-const doors = useDoors();
+const github = await startFakeGitHub();
+afterAll(() => github.stop());
+const doors = useDoors({ settings: { DROVER_TRACKER_ALLOWED_HOSTS: github.allowed } });
 
 /**
  * The story of one project, told through one door: every answer in order, and in the end every row it left behind.
@@ -80,6 +90,10 @@ function normalizer(project: string): (text: string) => string {
       .replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, numbered)
       .replace(/\d{4}-\d\d-\d\d[T ][0-9:.]+(Z|\+00(:00)?)/g, "TIME")
       .replace(/"nextPageToken": ?"[^"]+"/g, '"nextPageToken":"PAGE"')
+      .replace(/"duration": ?"[0-9.]+s"/g, '"duration":"SOME"')
+      // Uses are noted late.
+      .replace(/,"lastUsedAt": ?"[^"]*"/g, "")
+      .replace(/"durationMs": ?[0-9]+/g, '"durationMs":0')
       .replace(/\\\\x[0-9a-f]{64}/g, "HASH");
 }
 
@@ -87,7 +101,16 @@ async function rowsOf(project: string): Promise<string[]> {
   const rows: string[] = [];
   const tables = ["projects", "tokens", "agents", "agent_states", "agent_sessions", "heartbeat_effects"];
   const ofTasks = ["tasks", "task_attempts", "task_stale_results", "agent_commands"];
-  for (const table of [...tables, ...ofTasks, "error_reports", "audit_entries", "enrollments"]) {
+  for (const table of [
+    ...tables,
+    ...ofTasks,
+    "runs",
+    "trackers",
+    "issues",
+    "error_reports",
+    "audit_entries",
+    "enrollments",
+  ]) {
     const key = table === "projects" ? "id" : "project_id";
     const statement = `SELECT (to_jsonb(t) - 'last_used_at')::text AS row FROM ${table} t
       WHERE ${key} = (SELECT id FROM projects WHERE name = '${project}')`;
@@ -145,6 +168,52 @@ async function tellOfTasks(story: Story, operator: CallOptions, agent: CallOptio
   expect(beat.leases.map(({ renewed }) => renewed)).toEqual([false]);
   const taken = { status: AgentStatus.BENCHMARKED, acknowledgedCommands: [1n] };
   expect((await story.tell(heartbeat, taken, agent)).commands).toEqual([]);
+}
+
+/** A tracker whose issue becomes a task and closes again, and the passes that see to it. */
+async function tellOfPasses(story: Story, operator: CallOptions, agent: CallOptions): Promise<void> {
+  const repository = "acme/story";
+  const open = { number: 1, labels: ["help", "other"], title: "Nul\0 and \ud800" };
+  github.put(repository, [open, { number: 2, pullRequest: true }]);
+  const wish = { repository, baseUrl: github.url, requestId: "k-1" };
+  const { tracker } = await story.tell(createTracker, wish, operator);
+  const id = tracker?.id ?? "";
+  const again = { repository: "ACME/story", baseUrl: github.url };
+  expect(await story.tellRefusal(createTracker, again, operator)).toBe(Code.AlreadyExists);
+  const inside = { repository, baseUrl: "https://169.254.169.254" };
+  expect(await story.tellRefusal(createTracker, inside, operator)).toBe(Code.InvalidArgument);
+  const secret = { tracker: id, credential: "env:DATABASE_URL" };
+  expect(await story.tellRefusal(updateTracker, secret, operator)).toBe(Code.PermissionDenied);
+  const rule = { label: "help", taskKind: "triage", priority: 7 };
+  await story.tell(updateTracker, { tracker: id, rule, requestId: "k-2" }, operator);
+  const body = { contentType: "text/plain", data: Buffer.from("{ broken") };
+  const first = await story.tell(runHeartbeatPass, { agentName: "gpu-1", ignoredBody: body }, agent);
+  expect([first.status, first.touchedIssueUrls.length]).toEqual([RunStatus.OK, 1]);
+  expect(await story.tellRefusal(runHeartbeatPass, { agentName: "gpu-2" }, agent)).toBe(
+    Code.PermissionDenied,
+  );
+  expect(await story.tellRefusal(runHeartbeatPass, { agentName: "a b" }, operator)).toBe(
+    Code.InvalidArgument,
+  );
+  const { tasks } = await story.tell(listTasks, { kind: ["triage"] }, operator);
+  expect(tasks.map(({ state, priority }) => [state, priority])).toEqual([[TaskState.PENDING, 7]]);
+  github.put(repository, [{ ...open, state: "closed", updatedAt: "2024-02-01T00:00:00Z" }]);
+  await story.tell(runHeartbeatPass, { agentName: "nobody" }, operator);
+  const cancelled = await story.tell(listTasks, { kind: ["triage"] }, operator);
+  expect(cancelled.tasks.map(({ state }) => state)).toEqual([TaskState.CANCELLED]);
+  const filter = { tracker: id, state: [IssueState.CLOSED], labels: ["help"] };
+  expect((await story.tell(listIssues, filter, operator)).issues).toHaveLength(1);
+  await story.tell(updateTracker, { tracker: id, disabled: true, noRule: true }, operator);
+  const failed = await story.tell(runHeartbeatPass, { agentName: "nobody" }, operator);
+  expect(failed.status).toBe(RunStatus.ERROR);
+  const { runs } = await story.tell(listRuns, { status: [RunStatus.OK], orderBy: "started_at" }, operator);
+  expect(runs.map(({ agentName }) => agentName)).toEqual(["gpu-1", "nobody"]);
+  await story.tell(getRun, { run: failed.runId }, operator);
+  await story.tell(getTracker, { tracker: id }, operator);
+  expect((await story.tell(listTrackers, {}, operator)).trackers).toHaveLength(1);
+  await story.tell(createTracker, { repository: "acme/other", disabled: true }, operator);
+  await story.tell(deleteTracker, { tracker: id, requestId: "k-3" }, operator);
+  expect(await story.tellRefusal(getTracker, { tracker: id }, operator)).toBe(Code.NotFound);
 }
 
 async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: string[]; called: Set<string> }> {
@@ -243,6 +312,7 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   await story.tell(resetAgent, { agent: "gpu-1", requestId: "r-3" }, operator);
   await story.tell(heartbeat, { status: AgentStatus.BENCHMARKED, session: session(3n) }, agent);
   await tellOfTasks(story, operator, agent);
+  await tellOfPasses(story, operator, agent);
   const { secret } = await story.tell(rotateToken, { requestId: "r-4" }, agent);
   await story.tell(heartbeat, { status: AgentStatus.ONLINE, session: session(4n) }, { token: secret });
   expect(await story.tellRefusal(heartbeat, { status: AgentStatus.ONLINE }, agent)).toBe(

@@ -9,6 +9,7 @@ import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import { TrackerService } from "../../gen/drover/v1/tracker_service_pb.js";
 import { UNARY_METHODS } from "../helpers/contract.ts";
 import { messageOf, refusalOf } from "../helpers/door-client.ts";
 import { DOORS, type DoorName, useDoors } from "../helpers/door-suite.ts";
@@ -37,6 +38,13 @@ async function count(statement: TemplateStringsArray, ...values: unknown[]): Pro
 
 const uuidOf = (id: string) => id.slice(id.indexOf("_") + 1);
 const fatal = { status: AgentStatus.ONLINE, error: { severity: Severity.FATAL, message: "gone" } };
+
+async function newTracker(): Promise<string> {
+  const request = { repository: `acme/${uniqueName("repository")}`, disabled: true };
+  const { createTracker } = TrackerService.method;
+  const token = doors.server.operatorToken;
+  return messageOf(await doors.anyDoor.call(createTracker, request, { token })).tracker?.id ?? "";
+}
 
 /** Every method that takes a request_id, with a fresh mutation of it. */
 const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
@@ -150,6 +158,35 @@ const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
       request: { name },
       other: { name: uniqueName("project") },
       effects: () => count`SELECT count(*) AS n FROM projects WHERE name = ${name}`,
+    };
+  },
+  CreateTracker: async () => {
+    const repository = `acme/${uniqueName("repository")}`;
+    return {
+      token: doors.server.operatorToken,
+      request: { repository, disabled: true },
+      other: { repository: `acme/${uniqueName("repository")}`, disabled: true },
+      effects: () => count`SELECT count(*) AS n FROM trackers WHERE repository = ${repository}`,
+    };
+  },
+  UpdateTracker: async () => {
+    const tracker = await newTracker();
+    return {
+      token: doors.server.operatorToken,
+      request: { tracker, credential: "env:SOME_TOKEN" },
+      other: { tracker, credential: "env:OTHER_TOKEN" },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${tracker} AND action = 'tracker.updated'`,
+    };
+  },
+  DeleteTracker: async () => {
+    const tracker = await newTracker();
+    return {
+      token: doors.server.operatorToken,
+      request: { tracker },
+      other: { tracker: "tracker_01900000-0000-7000-8000-000000000000" },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${tracker} AND action = 'tracker.deleted'`,
     };
   },
 };

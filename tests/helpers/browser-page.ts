@@ -13,9 +13,11 @@ import { createConnectTransport, createGrpcWebTransport } from "@connectrpc/conn
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { PassService } from "../../gen/drover/v1/pass_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import { TrackerService } from "../../gen/drover/v1/tracker_service_pb.js";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
 import { messageOfBytes } from "./message-of-bytes.ts";
 
@@ -43,9 +45,11 @@ const services = [
   AgentService,
   EventService,
   FleetService,
+  PassService,
   ProjectService,
   TaskService,
   TokenService,
+  TrackerService,
   Health,
 ];
 

@@ -25,6 +25,8 @@ function isService(exported: unknown): exported is DescService {
 
 const noTask = "task_01900000-0000-7000-8000-000000000000";
 
+const noTracker = "tracker_01900000-0000-7000-8000-000000000000";
+
 const requests: Readonly<Record<string, (unique: string) => object>> = {
   Enroll: (unique) => ({ name: unique }),
   Heartbeat: () => ({ status: 2 }),
@@ -52,6 +54,15 @@ const requests: Readonly<Record<string, (unique: string) => object>> = {
   RevokeToken: () => ({ token: "token_01900000-0000-7000-8000-000000000000" }),
   CreateProject: (unique) => ({ name: unique }),
   ListProjects: () => ({}),
+  RunHeartbeatPass: (unique) => ({ agentName: unique }),
+  ListRuns: () => ({}),
+  GetRun: () => ({ run: "run_01900000-0000-7000-8000-000000000000" }),
+  CreateTracker: (unique) => ({ repository: `sample/${unique}`, disabled: true }),
+  GetTracker: () => ({ tracker: noTracker }),
+  ListTrackers: () => ({}),
+  UpdateTracker: () => ({ tracker: noTracker, disabled: true }),
+  DeleteTracker: () => ({ tracker: noTracker }),
+  ListIssues: () => ({}),
 };
 
 /** A valid request of any unary RPC; what it names exists only if `unique` names it. */

@@ -145,14 +145,27 @@ export function httpRequestOf<I extends DescMessage>(
   const json = shortEnums(method.input, toJson(method.input, create(method.input, init)));
   if (!isObject(json)) throw new Error(`${method.input.typeName} has a JSON form of its own`);
   const rest = { ...json };
-  const path = template.replace(/\{(\w+)\}/g, (_, name: string) => {
-    const value = rest[name] ?? "";
-    delete rest[name];
-    return encodeURIComponent(String(value));
-  });
+  const take = (name: string): JsonValue | undefined => {
+    const key = method.input.fields.find((field) => field.name === name)?.jsonName ?? name;
+    const value = rest[key];
+    delete rest[key];
+    return value;
+  };
+  const path = template.replace(/\{(\w+)\}/g, (_, name: string) =>
+    encodeURIComponent(String(take(name) ?? "")),
+  );
   if (body === "*") return { method: verb, target: path, headers: JSON_BODY, body: JSON.stringify(rest) };
+  const raw = body === "" ? undefined : take(body);
+  if (raw !== undefined) return { method: verb, target: path, ...rawBody(raw) };
   const query = new URLSearchParams(queryOf(rest, ""));
   return { method: verb, target: query.size === 0 ? path : `${path}?${query}` };
+}
+
+/** What a google.api.HttpBody stands for. */
+function rawBody(json: JsonValue): Pick<HttpRequest, "headers" | "body"> {
+  const { contentType = "", data = "" } = isObject(json) ? json : {};
+  const body = Buffer.from(String(data), "base64").toString();
+  return { headers: { "content-type": String(contentType) }, body };
 }
 
 function queryOf(json: JsonValue, path: string): [string, string][] {
