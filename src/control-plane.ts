@@ -11,6 +11,8 @@ import { TrackerService } from "../gen/drover/v1/tracker_service_pb.js";
 import { findAgentId } from "./agents/agent-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
+import { CommandService } from "./commands/command-service.ts";
+import { forgetOldCommands } from "./commands/command-store.ts";
 import { brakeSettingsOf, type Config, SettingError, thresholdsOf } from "./config.ts";
 import { createApiDocs } from "./doors/api-docs.ts";
 import { ConnectionGate } from "./doors/connection-gate.ts";
@@ -31,6 +33,7 @@ import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
 import { createWebDoor } from "./doors/web-door.ts";
 import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
+import { createSendCommandRpc } from "./fleet/send-command-rpc.ts";
 import { sessionSuperseded } from "./heartbeat/enter-session.ts";
 import type { HeartbeatListener } from "./heartbeat/heartbeat.ts";
 import { createHeartbeatRpc } from "./heartbeat/heartbeat-rpc.ts";
@@ -38,7 +41,7 @@ import { HeartbeatService } from "./heartbeat/heartbeat-service.ts";
 import { findSuperseded, forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
 import { HeartbeatWriter } from "./heartbeat/heartbeat-writer.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
-import type { Caller } from "./identity/caller.ts";
+import type { AgentCaller, Caller } from "./identity/caller.ts";
 import { confirmCaller } from "./identity/confirm-caller.ts";
 import { createLeaveRpc } from "./liveness/leave-rpc.ts";
 import { LivenessSweeper } from "./liveness/liveness-sweeper.ts";
@@ -61,11 +64,10 @@ import { type CommandSource, createCommandSource } from "./sessions/command-sour
 import { SessionRegistry } from "./sessions/session-registry.ts";
 import { createSessionRpc } from "./sessions/session-rpc.ts";
 import { createTaskSource, type TaskSource } from "./sessions/task-source.ts";
+import { createWatchCommandsRpc } from "./sessions/watch-commands-rpc.ts";
 import type { Database } from "./storage/database.ts";
 import { Pruner } from "./storage/pruner.ts";
 import { findDue } from "./tasks/claim-store.ts";
-import { CommandService } from "./tasks/command-service.ts";
-import { forgetOldCommands } from "./tasks/command-store.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
 import { HeldTasks } from "./tasks/held-tasks.ts";
 import { createLoanRpc } from "./tasks/loan-rpc.ts";
@@ -337,11 +339,12 @@ function createServices(
       logger.info({ project, agent, from, to, reason }, "agent liveness changed"),
     ),
   };
+  const enter = (caller: AgentCaller, bootId: string) => heartbeats.enter(caller, bootId);
   const session = createSessionRpc({
     calls,
     ...streams,
     streams: streams.open,
-    enter: (caller, bootId) => heartbeats.enter(caller, bootId),
+    enter,
     validate,
     explain: (error) =>
       explainError(error, () => logger.error({ err: error, method: "Session" }, "a message failed")),
@@ -355,11 +358,13 @@ function createServices(
       ...createEnrollRpc(db, config),
       ...calls,
       ...session,
+      ...createWatchCommandsRpc({ ...streams, streams: streams.open, enter, onError: streams.report }),
       ...createRotateTokenRpc(db, config.agentTokenTtlMs),
     }),
     serve(FleetService, {
       ...createFleetRpc(db, { transition: listener.transition, revoked }, held),
       ...createErrorListRpc(db),
+      ...createSendCommandRpc(db, (agentId) => streams.registry.commandWaits(agentId)),
     }),
     serve(EventService, createAuditRpc(db, resolveSubject)),
     serve(TaskService, createTaskRpc(db, rules, waiting)),

@@ -20,6 +20,8 @@ const floors: Record<string, number> = {
   idempotency: 3.1,
   tokens: 3.2,
   projects: 3.2,
+  // Below agents and tasks, whose changes tell agents what to do.
+  commands: 3.2,
   agents: 3.3,
   "error-reports": 3.4,
   // Above error reports, whose scrubbing it uses.

@@ -41,6 +41,8 @@ export type { ErrorReport, ErrorSeverity, WorkTask } from "./work-task.ts";
 export type AgentEvent =
   | WorkEvent
   | { readonly kind: "state"; readonly state: ConnectionState }
+  /** The server asked the agent to end, and it is about to leave. */
+  | { readonly kind: "shutDown"; readonly why: string }
   /** Something that its operator should know, in words. */
   | { readonly kind: "notice"; readonly text: string };
 
@@ -50,6 +52,8 @@ export interface AgentOptions extends ServerOptions, AgentProfile {
   /** Names this run of the process; a fresh one when left out. A new run supersedes the one before. */
   readonly bootId?: string;
   readonly timing?: Partial<SessionTiming>;
+  /** How the agent leaves when the server asks it to: lets all work come to its end when left out. */
+  readonly shutDown?: LeaveOptions;
   readonly onEvent?: (event: AgentEvent) => void;
 }
 
@@ -262,6 +266,10 @@ export class AgentClient {
         break;
       case "cancelled":
         this.#board.cancel(message.taskId, message.why);
+        break;
+      case "shutDown":
+        this.#emit(message);
+        void this.leave(this.#options.shutDown);
         break;
       case "settled":
         this.#board.settle(message.lease, message.refusal);

@@ -2,7 +2,7 @@ import { Code } from "@connectrpc/connect";
 import type { Command, HeartbeatResponse, SessionResponse } from "../../gen/drover/v1/agent_service_pb.js";
 import { assertNever } from "../runtime/assert-never.ts";
 import { type CallRefusal, refusalOf } from "./agent-error.ts";
-import { CommandInbox } from "./command-inbox.ts";
+import { CommandInbox, type Obedience } from "./command-inbox.ts";
 import { type AgentProfile, bearer, openConnection, type ServerOptions } from "./connection-options.ts";
 import type { ConnectionState } from "./connection-state.ts";
 import type { Credentials } from "./credential-store.ts";
@@ -74,7 +74,7 @@ export class AgentSession {
     const answered = (answer: HeartbeatResponse) => this.#hearHeartbeat(answer);
     const refused = (refusal: CallRefusal) => this.#heartbeatRefused(refusal);
     this.#heartbeats = new Heartbeats({ bootId, profile, requests, leases, answered, refused });
-    this.#commands = new CommandInbox(requests, leases, (command) => this.#tellUnknown(command));
+    this.#commands = new CommandInbox(requests, (command) => this.#obey(command));
     this.#tokens = new TokenSlots(credentials, tell);
   }
 
@@ -278,20 +278,60 @@ export class AgentSession {
   }
 
   async #renewExpired(because: CallRefusal): Promise<NextStep> {
+    try {
+      if (await this.#rotateToken()) return { kind: "reconnect" };
+    } catch (error) {
+      const { code } = refusalOf(error);
+      if (code === Code.Unauthenticated || code === Code.PermissionDenied)
+        return { kind: "stop", end: { kind: "refused", refusal: because } };
+    }
+    return { kind: "wait", because, atLeastMs: 0 };
+  }
+
+  /** Asks for a new token by a call of its own; true once it is stored and may be used. */
+  async #rotateToken(): Promise<boolean> {
     const connection = openConnection(this.#settings.server);
     const { openMs } = this.#settings.timing;
     const headers = bearer(this.#tokens.best.token);
     try {
       const { secret } = await connection.client.rotateToken({}, { headers, timeoutMs: openMs });
-      if (await this.#tokens.offer(secret)) return { kind: "reconnect" };
-    } catch (error) {
-      const { code } = refusalOf(error);
-      if (code === Code.Unauthenticated || code === Code.PermissionDenied)
-        return { kind: "stop", end: { kind: "refused", refusal: because } };
+      return await this.#tokens.offer(secret);
     } finally {
       connection.close();
     }
-    return { kind: "wait", because, atLeastMs: 0 };
+  }
+
+  #obey(command: Command): Obedience | Promise<Obedience> {
+    switch (command.kind) {
+      case "cancelTask":
+        this.#leases.cancel(command.taskId, command.reason);
+        return "done";
+      case "reportFullState":
+        this.#heartbeats.tellAll();
+        return "done";
+      case "rotateToken":
+        return this.#obeyRotation();
+      case "shutDown":
+        this.#tell({ kind: "shutDown", why: command.reason });
+        return "done";
+      case "echo":
+        return "done";
+      default:
+        // It is acknowledged all the same, or it would come for ever; that it was not obeyed is reported.
+        this.#tellUnknown(command);
+        return "done";
+    }
+  }
+
+  async #obeyRotation(): Promise<Obedience> {
+    try {
+      if (!(await this.#rotateToken())) return "later";
+      this.#move("a new token is to be used");
+      return "done";
+    } catch (error) {
+      this.#notice(`The token was not rotated, and it is tried again: ${refusalOf(error).message}`);
+      return "later";
+    }
   }
 
   #report(report: ErrorReport, call: number | undefined): void {

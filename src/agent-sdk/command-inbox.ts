@@ -1,34 +1,54 @@
 import type { Command } from "../../gen/drover/v1/agent_service_pb.js";
-import type { HeldLeases } from "./held-leases.ts";
 import type { SessionRequests } from "./session-requests.ts";
 
 // A command comes by the stream and by each heartbeat's answer until it is acknowledged.
 const REMEMBERED = 1000;
 
-/** Carries commands out once each, and acknowledges them. */
+/** What came of obeying a command. */
+export type Obedience =
+  /** Done, or begun so that nothing can keep it from being done. */
+  | "done"
+  /** It could not be done now: the server sends it again, with the answer to the next heartbeat. */
+  | "later";
+
+/** Has commands carried out once each, and acknowledges them. */
 export class CommandInbox {
   readonly #seen = new Set<bigint>();
   readonly #requests: SessionRequests;
-  readonly #leases: HeldLeases;
-  readonly #unknown: (command: Command) => void;
+  readonly #obey: (command: Command) => Obedience | Promise<Obedience>;
+  readonly #underWay = new Set<bigint>();
   #taken: bigint[] = [];
   #acknowledging = new Set<bigint>();
 
-  /** `unknown` hears of commands that this version does not know. */
-  constructor(requests: SessionRequests, leases: HeldLeases, unknown: (command: Command) => void) {
+  /** `obey` must not reject. */
+  constructor(requests: SessionRequests, obey: (command: Command) => Obedience | Promise<Obedience>) {
     this.#requests = requests;
-    this.#leases = leases;
-    this.#unknown = unknown;
+    this.#obey = obey;
   }
 
   take(command: Command): void {
     const { sequence } = command;
-    if (!this.#seen.has(sequence)) {
-      this.#remember(sequence);
-      if (command.kind === "cancelTask") this.#leases.cancel(command.taskId, command.reason);
-      // It is acknowledged all the same, or it would come for ever; that it was not obeyed is reported.
-      else this.#unknown(command);
+    if (this.#underWay.has(sequence)) return;
+    if (this.#seen.has(sequence)) {
+      this.#acknowledgeOnce(sequence);
+      return;
     }
+    this.#remember(sequence);
+    const obedience = this.#obey(command);
+    if (obedience === "done") this.#acknowledgeOnce(sequence);
+    else if (obedience === "later") this.#seen.delete(sequence);
+    else void this.#await(sequence, obedience);
+  }
+
+  async #await(sequence: bigint, obedience: Promise<Obedience>): Promise<void> {
+    this.#underWay.add(sequence);
+    const outcome = await obedience;
+    this.#underWay.delete(sequence);
+    if (outcome === "done") this.#acknowledgeOnce(sequence);
+    else this.#seen.delete(sequence);
+  }
+
+  #acknowledgeOnce(sequence: bigint): void {
     if (this.#acknowledging.has(sequence) || this.#taken.includes(sequence)) return;
     this.#taken.push(sequence);
     this.#acknowledge();

@@ -81,6 +81,13 @@ export class Heartbeats {
     this.#arm();
   }
 
+  /** Tells all of the agent with the next beat, which goes out at once unless one is on its way. */
+  tellAll(): void {
+    this.#tellAll = true;
+    this.#nextAtMs = 0;
+    this.#arm();
+  }
+
   set gauges(gauges: Readonly<Record<string, number>>) {
     this.#gauges = gauges;
   }

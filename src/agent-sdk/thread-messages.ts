@@ -68,6 +68,8 @@ export type FromSession =
   | { readonly kind: "renewed"; readonly lease: LeaseKey; readonly term: LeaseTerm }
   | { readonly kind: "lost"; readonly lease: LeaseKey; readonly why: string }
   | { readonly kind: "cancelled"; readonly taskId: string; readonly why: string }
+  /** The server asks the agent to end: it is to take no more tasks, end those at hand, and leave. */
+  | { readonly kind: "shutDown"; readonly why: string }
   /** An outcome was answered; `refusal` says why it does not count. */
   | { readonly kind: "settled"; readonly lease: LeaseKey; readonly refusal: CallRefusal | undefined }
   | { readonly kind: "reported"; readonly call: number; readonly errorId: string }

@@ -19,6 +19,12 @@ export interface AgentJson {
   statusChangedAt?: string;
 }
 
+/** A command for an agent. */
+export interface CommandJson {
+  sequence?: string;
+  kind?: string;
+}
+
 /** An error report, as far as it is printed. */
 export interface ErrorJson {
   agent?: string;

@@ -7,10 +7,10 @@ import type {
   HeartbeatResponseSchema,
 } from "../../gen/drover/v1/agent_service_pb.js";
 import { statusFromMessage, statusToMessage } from "../agents/agent-message.ts";
+import { commandToMessage } from "../commands/command-message.ts";
 import { severityFromMessage } from "../error-reports/error-report-message.ts";
 import { callerWithRole } from "../identity/caller.ts";
 import { invalidField } from "../runtime/refusal.ts";
-import { formatId } from "../runtime/resource-id.ts";
 import type { JsonObject } from "../storage/schema.ts";
 import type { HeldTasks } from "../tasks/held-tasks.ts";
 import { renewalDueKey } from "../tokens/authenticate.ts";
@@ -120,11 +120,6 @@ function toMessage(answer: HeartbeatAnswer): MessageInitShape<typeof HeartbeatRe
       renewed: remainingMs !== undefined,
       ...(remainingMs !== undefined && { remaining: durationFromMs(remainingMs) }),
     })),
-    commands: answer.commands.map(({ sequence, kind, taskId, reason }) => ({
-      sequence,
-      kind,
-      reason,
-      taskId: taskId === undefined ? "" : formatId("task", taskId),
-    })),
+    commands: answer.commands.map(commandToMessage),
   };
 }

@@ -1,9 +1,9 @@
 /** What heartbeats are made of: what an agent says, what it is answered, and who hears of it. */
 import type { AgentStatus, ReportedStatus } from "../agents/agent.ts";
 import type { AgentProfile } from "../agents/agent-store.ts";
+import type { AgentCommand } from "../commands/command.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import type { JsonObject } from "../storage/schema.ts";
-import type { AgentCommand } from "../tasks/command-store.ts";
 import type { LeaseAnswer, TaskClaim, TaskFailures, TaskReport } from "../tasks/held-tasks.ts";
 
 /** A heartbeat as an agent sent it. */

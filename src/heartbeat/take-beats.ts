@@ -1,6 +1,7 @@
 import { agentRemoved, lockAgents, saveAgentStates, saveProfiles } from "../agents/agent-service.ts";
 import type { AgentProfile, LockedState } from "../agents/agent-store.ts";
 import { type AuditChange, appendAudit } from "../audit/audit-log.ts";
+import { exchangeCommands } from "../commands/command-service.ts";
 import { type ReportedError, storeErrors } from "../error-reports/error-report-service.ts";
 import { agentChanged, type EventDraft } from "../events/event.ts";
 import { appendEvents } from "../events/outbox.ts";
@@ -82,7 +83,7 @@ export async function takeBeats(
   await takeTasks(tx, all, parts);
   await storeReported(tx, all);
   const begun = await writeAll(tx, all);
-  const commands = await parts.tasks.exchangeCommands(tx, commandedOf(all));
+  const commands = await exchangeCommands(tx, commandedOf(all));
   const outcomes: BeatOutcome[] = [];
   for (const [index, beat] of beats.entries()) {
     const taken = work.get(beat);

@@ -1,7 +1,8 @@
 import { sql } from "drizzle-orm";
+import type { AgentCommand } from "../commands/command.ts";
+import { exchangeCommands } from "../commands/command-service.ts";
 import { findRevokedCallers } from "../identity/confirm-caller.ts";
 import type { Tx } from "../storage/database.ts";
-import type { AgentCommand } from "../tasks/command-store.ts";
 import type { HeldTasks } from "../tasks/held-tasks.ts";
 import { answerReport, loanKey } from "../tasks/task-report.ts";
 import type { HeartbeatAnswer } from "./heartbeat.ts";
@@ -25,7 +26,7 @@ export class NotPlain extends Error {
 export async function takePlainBeats(
   tx: Tx,
   beats: readonly PlainBeat[],
-  tasks: Pick<HeldTasks, "leaseMs" | "exchangeCommands">,
+  tasks: Pick<HeldTasks, "leaseMs">,
 ): Promise<(HeartbeatAnswer | undefined)[]> {
   const taken = await writePlainBeats(tx, beats, tasks.leaseMs);
   const commanded: PlainBeat[] = [];
@@ -43,7 +44,7 @@ export async function takePlainBeats(
   );
   for (const one of beats) if (revoked.has(one.beat.caller)) notPlain.add(one);
   if (notPlain.size > 0) throw new NotPlain(notPlain);
-  const commands = await tasks.exchangeCommands(
+  const commands = await exchangeCommands(
     tx,
     commanded.map(({ beat: { caller } }) => ({ ...caller, sequences: [] })),
   );

@@ -39,6 +39,7 @@ const agentService = {
   completeTask: { roles: ["agent"], audit: "changes" },
   failTask: { roles: ["agent"], audit: "changes" },
   leave: { roles: ["agent"], audit: "changes" },
+  watchCommands: { roles: ["agent"], audit: "changes" },
   session: { roles: ["agent"], validatesItself: true, audit: "changes" },
 } satisfies PolicyOf<typeof AgentService>;
 
@@ -47,6 +48,7 @@ const fleetService = {
   getAgent: { roles: readers, audit: "reads" },
   resetAgent: { roles: operators, audit: "changes" },
   removeAgent: { roles: operators, audit: "changes" },
+  sendCommand: { roles: operators, audit: "changes" },
   listErrors: { roles: readers, audit: "reads" },
   listErrorGroups: { roles: readers, audit: "reads" },
 } satisfies PolicyOf<typeof FleetService>;

@@ -18,7 +18,7 @@ import type { TaskSource } from "./task-source.ts";
 /** Messages that wait for an agent to read them; beyond that the server stops reading what the agent says. */
 const OUTBOX_CAPACITY = 8;
 /** How long an ended stream's last word may wait behind what its agent does not read. */
-const LAST_WORD_MS = 300;
+export const LAST_WORD_MS: number = 300;
 
 /** What all sessions of a server share. */
 export interface SessionParts {

@@ -1,5 +1,7 @@
+import type { SentCommands } from "../commands/command.ts";
+import type { CommandInit } from "../commands/command-message.ts";
 import type { AgentCaller } from "../identity/caller.ts";
-import type { CommandInit, CommandPlace, CommandSource } from "./command-source.ts";
+import type { CommandSource } from "./command-source.ts";
 
 /** Read at a time; the rest is read when these are on their way. */
 const BATCH = 16;
@@ -30,7 +32,7 @@ export class CommandDelivery {
     this.#onError = onError;
   }
 
-  get place(): CommandPlace {
+  get place(): SentCommands {
     const { projectId, agentId } = this.#caller;
     return { projectId, agentId, sent: this.#sent };
   }

@@ -1,17 +1,7 @@
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { CommandSchema } from "../../gen/drover/v1/agent_service_pb.js";
+import type { SentCommands } from "../commands/command.ts";
+import { type CommandInit, commandToMessage } from "../commands/command-message.ts";
+import type { CommandService } from "../commands/command-service.ts";
 import type { AgentCaller } from "../identity/caller.ts";
-import { formatId } from "../runtime/resource-id.ts";
-import type { CommandService } from "../tasks/command-service.ts";
-
-export type CommandInit = MessageInitShape<typeof CommandSchema> & { sequence: bigint };
-
-/** An agent, and up to which sequence commands were sent to it. */
-export interface CommandPlace {
-  projectId: string;
-  agentId: string;
-  sent: bigint;
-}
 
 /** Where commands come from. */
 export interface CommandSource {
@@ -20,19 +10,13 @@ export interface CommandSource {
   /** The agent has taken these commands, as a heartbeat says by `acknowledged_commands`. */
   acknowledge(caller: AgentCaller, sequences: bigint[]): Promise<void>;
   /** The places in the list at which unacknowledged commands wait above what was sent. */
-  findWaiting(places: readonly CommandPlace[]): Promise<number[]>;
+  findWaiting(places: readonly SentCommands[]): Promise<number[]>;
 }
 
 export function createCommandSource(commands: CommandService): CommandSource {
   return {
     async waiting(caller, above, limit) {
-      const waiting = await commands.waiting(caller, above, limit);
-      return waiting.map(({ sequence, kind, taskId, reason }) => ({
-        sequence,
-        kind,
-        reason,
-        taskId: taskId === undefined ? "" : formatId("task", taskId),
-      }));
+      return (await commands.waiting(caller, above, limit)).map(commandToMessage);
     },
     acknowledge: (caller, sequences) => commands.acknowledge(caller, sequences),
     findWaiting: (places) => commands.findUnsent(places),

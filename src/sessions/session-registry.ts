@@ -4,11 +4,14 @@ import type { Service } from "../runtime/service.ts";
 import type { AgentRun, AgentSession } from "./agent-session.ts";
 import type { Assigner } from "./assigner.ts";
 import type { CommandSource } from "./command-source.ts";
+import type { CommandWatch } from "./command-watch.ts";
 
 const LOOK_EVERY_MS = 1_000;
 const HELLO_WITHIN_MS = 10_000;
 /** How long agents get to go elsewhere before a stopping server ends their streams. */
 const ELSEWHERE_GRACE_MS = 2_000;
+/** Streams of commands that one agent may have open here: beyond that the oldest ends, which is likely to be forgotten. */
+const MOST_WATCHES = 8;
 
 export interface RegistryParts {
   readonly assigner: Assigner;
@@ -25,14 +28,15 @@ export interface RegistryParts {
 type Heard = AgentSession & { run: AgentRun };
 
 /**
- * The open streams of agents, at most one for each agent. Once a second, and for all of them together, it looks for
- * what other servers did: a newer run of an agent, a command, a task. It also sends the silent away, and everybody when
- * the server stops.
+ * The open streams of agents: at most one in both directions for each agent, and those that carry commands alone. Once a
+ * second, and for all of them together, it looks for what other servers did: a newer run of an agent, a command, a task.
+ * It also sends the silent away, and everybody when the server stops.
  */
 export class SessionRegistry implements Service {
   readonly #parts: RegistryParts;
   readonly #open = new Set<AgentSession>();
   readonly #byAgent = new Map<string, Heard>();
+  readonly #watches = new Map<string, Set<CommandWatch>>();
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
   #isStopping = false;
@@ -55,6 +59,28 @@ export class SessionRegistry implements Service {
     if (this.#open.size === 0) this.#onEmpty?.();
   }
 
+  /**
+   * That run of the agent listens by this stream of commands: streams of older runs end. Where no run is named, the stream
+   * goes on whichever there is. Ended at once where the server is about to stop.
+   */
+  addWatch(watch: CommandWatch, run: AgentRun | undefined): void {
+    const { agentId } = watch.caller;
+    watch.run = run;
+    if (run !== undefined) this.sessionBegan(agentId, run.epoch);
+    const siblings = this.#watches.get(agentId) ?? new Set();
+    this.#watches.set(agentId, siblings.add(watch));
+    const [oldest] = siblings;
+    if (siblings.size > MOST_WATCHES) oldest?.end(replaced());
+    if (this.#isStopping) watch.endForStop(stopping());
+  }
+
+  /** A stream of commands has ended. */
+  removeWatch(watch: CommandWatch): void {
+    const siblings = this.#watches.get(watch.caller.agentId);
+    siblings?.delete(watch);
+    if (siblings?.size === 0) this.#watches.delete(watch.caller.agentId);
+  }
+
   /** The agent said hello by this stream: those of older runs end, and so does an older stream of the same run. */
   enter(session: AgentSession, run: AgentRun): void {
     const { agentId } = session.caller;
@@ -70,11 +96,15 @@ export class SessionRegistry implements Service {
   sessionBegan(agentId: string, epoch: bigint): void {
     const present = this.#byAgent.get(agentId);
     if (present !== undefined && present.run.epoch < epoch) this.#end(present, this.#parts.superseded());
+    for (const watch of this.#watches.get(agentId) ?? []) {
+      if (watch.run !== undefined && watch.run.epoch < epoch) watch.end(this.#parts.superseded());
+    }
   }
 
   /** There is a command for the agent. */
   commandWaits(agentId: string): void {
     this.#byAgent.get(agentId)?.commands.wake();
+    for (const watch of this.#watches.get(agentId) ?? []) watch.commands.wake();
   }
 
   /** The agent may take tasks again. */
@@ -101,6 +131,7 @@ export class SessionRegistry implements Service {
       if (session.run === undefined) session.endForStop(stopping());
       else session.sendElsewhere("the server is stopping");
     }
+    for (const watch of this.#allWatches()) watch.endForStop(stopping());
     await this.#emptyWithin(this.#parts.elsewhereGraceMs ?? ELSEWHERE_GRACE_MS);
     for (const session of [...this.#open]) session.endForStop(stopping());
     await this.#looking;
@@ -130,27 +161,31 @@ export class SessionRegistry implements Service {
   }
 
   async #look(): Promise<void> {
-    const sessions = [...this.#byAgent.values()];
-    if (sessions.length === 0) return;
+    const streams = [...this.#byAgent.values(), ...this.#allWatches()];
+    if (streams.length === 0) return;
     try {
-      for (const place of await this.#parts.findSuperseded(sessions.map(openSessionOf))) {
-        const session = sessions[place];
-        if (session !== undefined) this.#end(session, this.#parts.superseded());
+      const runs = streams.flatMap(openSessionOf);
+      for (const place of await this.#parts.findSuperseded(runs)) {
+        const { agentId, epoch } = runs[place] ?? {};
+        if (agentId !== undefined && epoch !== undefined) this.sessionBegan(agentId, epoch + 1n);
       }
-      for (const place of await this.#parts.commands.findWaiting(
-        sessions.map(({ commands }) => commands.place),
-      )) {
-        sessions[place]?.commands.wake();
-      }
-      await this.#parts.assigner.look();
+      const places = streams.map(({ commands }) => commands.place);
+      for (const place of await this.#parts.commands.findWaiting(places)) streams[place]?.commands.wake();
+      if (this.#byAgent.size > 0) await this.#parts.assigner.look();
     } catch (error) {
       this.#parts.onError("open streams were not looked after; it is tried again", error);
     }
   }
+
+  #allWatches(): CommandWatch[] {
+    return [...this.#watches.values()].flatMap((watches) => [...watches]);
+  }
 }
 
-function openSessionOf({ caller, run }: { caller: AgentCaller; run: AgentRun }) {
-  return { projectId: caller.projectId, agentId: caller.agentId, epoch: run.epoch };
+function openSessionOf({ caller, run }: { caller: AgentCaller; run: AgentRun | undefined }) {
+  return run === undefined
+    ? []
+    : [{ projectId: caller.projectId, agentId: caller.agentId, epoch: run.epoch }];
 }
 
 function replaced(): Refusal {

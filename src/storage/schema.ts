@@ -443,14 +443,16 @@ export const taskStaleResults = pgTable(
   ],
 );
 
-/** What agents are to do: delivered in the answer to every heartbeat until it is acknowledged. */
+/** What agents are to do: delivered by streams and in the answer to every heartbeat until it is acknowledged. */
 export const agentCommands = pgTable(
   "agent_commands",
   {
     projectId: uuid("project_id").notNull(),
     agentId: uuid("agent_id").notNull(),
     sequence: bigint("sequence", { mode: "bigint" }).notNull(),
-    kind: text("kind", { enum: ["cancelTask"] }).notNull(),
+    kind: text("kind", {
+      enum: ["cancelTask", "reportFullState", "rotateToken", "shutDown", "echo"],
+    }).notNull(),
     taskId: uuid("task_id"),
     reason: text("reason").notNull().default(""),
     createdAt: createdAt(),

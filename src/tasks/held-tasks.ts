@@ -2,12 +2,6 @@ import { LRUCache } from "lru-cache";
 import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { isUrgentDue } from "./claim-store.ts";
-import {
-  type AgentCommand,
-  acknowledgeAllCommands,
-  listCommandsOf,
-  type TakenCommands,
-} from "./command-store.ts";
 import { countFailures, endAttempts, type ReportUnhandled } from "./end-attempts.ts";
 import { type GiveBackReason, giveBackTasks } from "./give-back.ts";
 import { startOf, type TaskRules } from "./loan-service.ts";
@@ -48,7 +42,6 @@ export interface TaskFailures {
   failed: number;
 }
 
-const MOST_COMMANDS = 100;
 const URGENCY_KNOWN_FOR_MS = 1_000;
 const PROJECTS_REMEMBERED = 10_000;
 
@@ -139,17 +132,6 @@ export class HeldTasks {
   /** Takes back what agents hold, whose rows are locked; the changes are to be announced after the commit. */
   async giveBack(tx: Tx, holders: Holder[], reason: GiveBackReason): Promise<TaskChange[]> {
     return await giveBackTasks(tx, holders, reason, { backoff: this.#rules.backoff, report: this.#report });
-  }
-
-  /** Notes what agents have taken; resolves to the commands of each that still wait, the oldest first, by agent. */
-  async exchangeCommands(tx: Tx, taken: readonly TakenCommands[]): Promise<Map<string, AgentCommand[]>> {
-    if (taken.length === 0) return new Map();
-    await acknowledgeAllCommands(tx, taken);
-    return await listCommandsOf(
-      tx,
-      taken.map((agent) => ({ ...agent, sent: 0n })),
-      MOST_COMMANDS,
-    );
   }
 
   /** Tells those who wait for tasks of committed changes. */

@@ -1,11 +1,11 @@
 import { lockAgentIfThere } from "../agents/agent-service.ts";
+import { giveCommand } from "../commands/command-service.ts";
 import type { Caller } from "../identity/caller.ts";
 import type { PackedJson } from "../runtime/json-value.ts";
 import { newUuid } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import type { Labels } from "../storage/schema.ts";
 import { listStaleResults, type StaleResultRecord } from "./attempt-store.ts";
-import { insertCommand } from "./command-store.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import { MOST_TASK_BYTES, type TaskRules } from "./loan-service.ts";
@@ -98,7 +98,7 @@ export async function cancelTask(
   const error = { message: reason, context: undefined };
   if (decision.kind === "end" && (task.state === "leased" || task.state === "running")) {
     const changes = await writeAll(tx, [{ loan: { ...task, projectId, taskId }, decision, error }], origin);
-    await insertCommand(tx, projectId, task.agentId, { kind: "cancelTask", taskId, reason });
+    await giveCommand(tx, { projectId, agentId: task.agentId }, { kind: "cancelTask", taskId, reason });
     return changes;
   }
   if (decision.kind === "cancel") {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
-import type { TaskHandler } from "../../src/agent-sdk/agent-client.ts";
+import { memoryCredentialStore, type TaskHandler } from "../../src/agent-sdk/agent-client.ts";
 import { taskId } from "./fake-session-server.ts";
 import { agentOf, fakeServer } from "./with-agent.ts";
 
@@ -27,6 +27,80 @@ describe("commands", () => {
     await server.hears("heartbeat", () => true, index);
     expect(events.filter(({ kind }) => kind === "taskStopping")).toHaveLength(1);
     expect(server.all("taskFail")).toEqual([]);
+  });
+
+  it("echo is acknowledged at once, and again where it comes again", async () => {
+    const server = await fakeServer();
+    const { client } = agentOf(server);
+    await client.start();
+    const command = { sequence: 4n, kind: "echo" };
+    server.stream.say({ case: "command", value: command });
+    const first = await server.hears("commandAcknowledgement");
+    expect(first.said.sequences).toEqual([4n]);
+    server.stream.say({ case: "command", value: command });
+    await server.hears("commandAcknowledgement", () => true, first.index + 1);
+    expect(server.all("error")).toEqual([]);
+  });
+
+  it("reportFullState has the next heartbeat tell all of the agent", async () => {
+    const server = await fakeServer();
+    server.intervalMs = 60_000;
+    const { client } = agentOf(server, { labels: { zone: "a" }, capabilities: ["gpu"] });
+    await client.start();
+    client.setGauges({ rate: 2 });
+    const first = await server.hears("heartbeat");
+    server.stream.say({ case: "command", value: { sequence: 1n, kind: "reportFullState" } });
+    const { said } = await server.hears("heartbeat", () => true, first.index + 1);
+    expect(said).toMatchObject({ labels: { zone: "a" }, capabilities: ["gpu"], gauges: { rate: 2 } });
+    await server.hears("commandAcknowledgement", ({ sequences }) => sequences.includes(1n));
+  });
+
+  it("rotateToken asks for a token, stores it before it is used, and uses it", async () => {
+    const server = await fakeServer();
+    const credentials = memoryCredentialStore("drv_agt_a");
+    const { client } = agentOf(server, { credentials });
+    await client.start();
+    server.stream.say({ case: "command", value: { sequence: 1n, kind: "rotateToken" } });
+    await server.until(() => server.stream.token === "drv_agt_rotated");
+    expect(await credentials.load()).toMatchObject({ renewed: "drv_agt_rotated" });
+    expect(server.rotations).toEqual(["drv_agt_a"]);
+    await server.hears("commandAcknowledgement", ({ sequences }) => sequences.includes(1n));
+  });
+
+  it("rotateToken that fails is not acknowledged, and tried again when it comes again", async () => {
+    const server = await fakeServer();
+    server.tokens = new Set(["drv_agt_a"]);
+    const { client, sees } = agentOf(server);
+    await client.start();
+    server.tokens.clear();
+    const command = { sequence: 1n, kind: "rotateToken" };
+    server.stream.say({ case: "command", value: command });
+    await sees("notice", ({ text }) => text.includes("not rotated"));
+    expect(server.all("commandAcknowledgement")).toEqual([]);
+    server.tokens.add("drv_agt_a");
+    server.answers.heartbeat = () => ({ commands: [command] });
+    await server.hears("commandAcknowledgement", ({ sequences }) => sequences.includes(1n));
+    expect(server.rotations).toEqual(["drv_agt_a", "drv_agt_a"]);
+  });
+
+  it("shutDown takes no more tasks, lets work come to its end, and leaves", async () => {
+    const server = await fakeServer();
+    const { client, sees } = agentOf(server);
+    await client.start();
+    const { promise: finished, resolve: finish } = Promise.withResolvers<void>();
+    const ended = client.work({ work: () => finished.then(() => "done") }, { slots: 2 });
+    const ready = await server.hears("ready", ({ slots }) => slots === 2);
+    server.assign({ id: taskId(1) });
+    await sees("taskBegan");
+    server.stream.say({ case: "command", value: { sequence: 1n, kind: "shutDown", reason: "upgrade" } });
+    expect((await sees("shutDown")).why).toBe("upgrade");
+    await server.hears("ready", ({ slots }) => slots === 0, ready.index + 1);
+    await server.hears("commandAcknowledgement", ({ sequences }) => sequences.includes(1n));
+    expect(server.all("goodbye")).toEqual([]);
+    finish();
+    expect(await ended).toEqual({ kind: "left" });
+    expect(server.all("taskComplete")).toHaveLength(1);
+    expect(server.all("goodbye")).toHaveLength(1);
   });
 
   it("of an unknown kind are acknowledged, or they would come for ever, and reported", async () => {

@@ -308,7 +308,8 @@ export class FakeSessionServer {
   #rotate(context: HandlerContext): { secret: string } {
     const token = this.#tokenOf(context);
     this.rotations.push(token);
-    if (!token.endsWith("expired")) throw new ConnectError("The token is not valid.", Code.Unauthenticated);
+    const isGood = token.endsWith("expired") || this.tokens?.has(token) !== false;
+    if (!isGood) throw new ConnectError("The token is not valid.", Code.Unauthenticated);
     this.tokens?.add("drv_agt_rotated");
     return { secret: "drv_agt_rotated" };
   }

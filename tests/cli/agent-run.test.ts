@@ -250,6 +250,21 @@ describe("signals", () => {
     expect(server.heard.at(-1)?.request.message.case).toBe("goodbye");
   });
 
+  it("the server's word to shut down is as good as the first", async () => {
+    const server = await fakeServer();
+    const go = join(folder, "go");
+    const child = await run(server, `echo up > up; while [ ! -e ${go} ]; do sleep 0.05; done; echo 1`);
+    server.assign({ id: taskId(1) });
+    await written(join(folder, "up"));
+    const exited = once(child, "exit");
+    server.stream.say({ case: "command", value: { sequence: 1n, kind: "shutDown", reason: "upgrade" } });
+    await server.hears("commandAcknowledgement");
+    writeFileSync(go, "");
+    expect(await exited).toEqual([0, null]);
+    expect(server.all("taskComplete")).toHaveLength(1);
+    expect(server.heard.at(-1)?.request.message.case).toBe("goodbye");
+  });
+
   it("the second stops the work, which goes back without a word of failure", async () => {
     const server = await fakeServer();
     const child = await run(server, "echo $$ > pid; sleep 1000");

@@ -19,6 +19,7 @@ const commands = [
   ["agents", "get"],
   ["agents", "reset"],
   ["agents", "remove"],
+  ["agents", "command"],
   ["tasks", "list"],
   ["tasks", "get"],
   ["tasks", "create"],

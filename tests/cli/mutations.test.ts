@@ -119,6 +119,24 @@ describe("agents", () => {
     expect(server.requests[0]).toMatchObject({ method: "POST", path: "/api/v1/agents/a:reset" });
   });
 
+  it("command prints the sequence of what it sent, and knows the kinds", async () => {
+    const answer = { sequence: "7", kind: "echo", taskId: "", reason: "" };
+    const server = await fakeServer(() => ({ json: answer }));
+    const ran = await runAgainst(server, ["agents", "command", "a", "echo", "--reason", "are you there?"]);
+    expect(ran).toMatchObject({ code: 0, stdout: "7\n" });
+    expect(server.requests[0]).toMatchObject({
+      method: "POST",
+      path: "/api/v1/agents/a/commands",
+      body: { kind: "echo", reason: "are you there?", requestId: expect.any(String) },
+    });
+    const json = await runAgainst(server, ["agents", "command", "a", "echo", "--json"]);
+    expect(json.stdout).toBe(`${JSON.stringify(answer)}\n`);
+    const wrong = await runAgainst(server, ["agents", "command", "a", "cancelTask"]);
+    expect(wrong.code).toBe(2);
+    expect(wrong.stderr).toContain("reportFullState, rotateToken, shutDown, echo");
+    expect(server.requests).toHaveLength(2);
+  });
+
   it("remove needs --yes where nobody can be asked", async () => {
     const server = await fakeServer(() => ({ json: {} }));
     expect((await runAgainst(server, ["agents", "remove", "a"])).code).toBe(2);

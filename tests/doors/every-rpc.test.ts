@@ -31,7 +31,8 @@ import { uniqueName } from "../helpers/fleet.ts";
 const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
 const { claimTasks, updateTask, completeTask, failTask, leave } = AgentService.method;
 const { createTask, getTask, listTasks, cancelTask } = TaskService.method;
-const { getAgent, listAgents, listErrorGroups, listErrors, removeAgent, resetAgent } = FleetService.method;
+const { getAgent, listAgents, listErrorGroups, listErrors, removeAgent, resetAgent, sendCommand } =
+  FleetService.method;
 const { createToken, getToken, listTokens, revokeToken } = TokenService.method;
 const { createProject, listProjects } = ProjectService.method;
 const { runHeartbeatPass, listRuns, getRun } = PassService.method;
@@ -310,6 +311,11 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   );
   await story.tell(listAgents, { pageSize: 1, orderBy: "created_at" }, operator);
   await story.tell(resetAgent, { agent: "gpu-1", requestId: "r-3" }, operator);
+  const told = { agent: "gpu-2", kind: "reportFullState", reason: "new labels", requestId: "r-7" };
+  expect((await story.tell(sendCommand, told, operator)).command?.sequence).toBe(1n);
+  expect(await story.tellRefusal(sendCommand, { ...told, kind: "dance" }, operator)).toBe(
+    Code.InvalidArgument,
+  );
   await story.tell(heartbeat, { status: AgentStatus.BENCHMARKED, session: session(3n) }, agent);
   await tellOfTasks(story, operator, agent);
   await tellOfPasses(story, operator, agent);

@@ -103,6 +103,15 @@ const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
         count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'agent.removed'`,
     };
   },
+  SendCommand: async () => {
+    const { name, id } = await newAgent(doors);
+    return {
+      token: doors.server.operatorToken,
+      request: { agent: name, kind: "echo" },
+      other: { agent: name, kind: "shutDown" },
+      effects: () => count`SELECT count(*) AS n FROM agent_commands WHERE agent_id = ${uuidOf(id)}::uuid`,
+    };
+  },
   CreateTask: async () => {
     const kind = uniqueName("kind");
     return {

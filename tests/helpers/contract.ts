@@ -41,6 +41,7 @@ const requests: Readonly<Record<string, (unique: string) => object>> = {
   GetAgent: (unique) => ({ agent: unique }),
   ResetAgent: (unique) => ({ agent: unique }),
   RemoveAgent: (unique) => ({ agent: unique }),
+  SendCommand: (unique) => ({ agent: unique, kind: "echo" }),
   ListErrors: () => ({}),
   ListErrorGroups: () => ({}),
   CreateTask: () => ({ kind: "sample" }),

@@ -453,14 +453,16 @@ export declare type Command = Message<"drover.v1.Command"> & {
   sequence: bigint;
 
   /**
-   * What to do: cancelTask.
+   * What to do: cancelTask (stop work on the task), reportFullState (tell all of the agent with the next heartbeat),
+   * rotateToken (ask for a new token, and use it), shutDown (take no more tasks, end those at hand, leave), or echo
+   * (acknowledge at once). A kind that the agent does not know is acknowledged too.
    *
    * @generated from field: string kind = 2;
    */
   kind: string;
 
   /**
-   * The task that it is about.
+   * The task that it is about; empty where it is about none.
    *
    * @generated from field: string task_id = 3;
    */
@@ -479,6 +481,47 @@ export declare type Command = Message<"drover.v1.Command"> & {
  * Use `create(CommandSchema)` to create a new message.
  */
 export declare const CommandSchema: GenMessage<Command>;
+
+/**
+ * Request of WatchCommands.
+ *
+ * @generated from message drover.v1.WatchCommandsRequest
+ */
+export declare type WatchCommandsRequest = Message<"drover.v1.WatchCommandsRequest"> & {
+  /**
+   * Which run of the agent's process listens, as heartbeats name it in their session: a new one supersedes the run
+   * before, and ends its streams. Left out, the stream goes on whichever run there is.
+   *
+   * @generated from field: string boot_id = 1;
+   */
+  bootId: string;
+};
+
+/**
+ * Describes the message drover.v1.WatchCommandsRequest.
+ * Use `create(WatchCommandsRequestSchema)` to create a new message.
+ */
+export declare const WatchCommandsRequestSchema: GenMessage<WatchCommandsRequest>;
+
+/**
+ * One message of WatchCommands.
+ *
+ * @generated from message drover.v1.WatchCommandsResponse
+ */
+export declare type WatchCommandsResponse = Message<"drover.v1.WatchCommandsResponse"> & {
+  /**
+   * Something to do.
+   *
+   * @generated from field: drover.v1.Command command = 1;
+   */
+  command?: Command | undefined;
+};
+
+/**
+ * Describes the message drover.v1.WatchCommandsResponse.
+ * Use `create(WatchCommandsResponseSchema)` to create a new message.
+ */
+export declare const WatchCommandsResponseSchema: GenMessage<WatchCommandsResponse>;
 
 /**
  * A change of an agent's status.
@@ -1475,6 +1518,17 @@ export declare const AgentService: GenService<{
     methodKind: "unary";
     input: typeof LeaveRequestSchema;
     output: typeof LeaveResponseSchema;
+  },
+  /**
+   * Streams what the agent is to do: first what it has not acknowledged yet, then what comes. Each command comes once a
+   * stream, and is acknowledged by acknowledged_commands of a heartbeat. For agents without a stream in both directions.
+   *
+   * @generated from rpc drover.v1.AgentService.WatchCommands
+   */
+  watchCommands: {
+    methodKind: "server_streaming";
+    input: typeof WatchCommandsRequestSchema;
+    output: typeof WatchCommandsResponseSchema;
   },
   /**
    * All of the above over one stream, in both directions; native gRPC.

@@ -5,6 +5,7 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Agent, AgentStatus, Liveness } from "./agent_pb.js";
+import type { Command } from "./agent_service_pb.js";
 import type { ErrorGroup, ErrorReport, Severity } from "./error_report_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
@@ -231,6 +232,67 @@ export declare type RemoveAgentResponse = Message<"drover.v1.RemoveAgentResponse
 export declare const RemoveAgentResponseSchema: GenMessage<RemoveAgentResponse>;
 
 /**
+ * Request of SendCommand.
+ *
+ * @generated from message drover.v1.SendCommandRequest
+ */
+export declare type SendCommandRequest = Message<"drover.v1.SendCommandRequest"> & {
+  /**
+   * The agent's name.
+   *
+   * @generated from field: string agent = 1;
+   */
+  agent: string;
+
+  /**
+   * What to do: reportFullState, rotateToken, shutDown or echo.
+   *
+   * @generated from field: string kind = 2;
+   */
+  kind: string;
+
+  /**
+   * Why, in words; the agent is told, and the audit log.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.SendCommandRequest.
+ * Use `create(SendCommandRequestSchema)` to create a new message.
+ */
+export declare const SendCommandRequestSchema: GenMessage<SendCommandRequest>;
+
+/**
+ * Response of SendCommand.
+ *
+ * @generated from message drover.v1.SendCommandResponse
+ */
+export declare type SendCommandResponse = Message<"drover.v1.SendCommandResponse"> & {
+  /**
+   * The command, in its place in the agent's row of commands.
+   *
+   * @generated from field: drover.v1.Command command = 1;
+   */
+  command?: Command | undefined;
+};
+
+/**
+ * Describes the message drover.v1.SendCommandResponse.
+ * Use `create(SendCommandResponseSchema)` to create a new message.
+ */
+export declare const SendCommandResponseSchema: GenMessage<SendCommandResponse>;
+
+/**
  * Request of ListErrors.
  *
  * @generated from message drover.v1.ListErrorsRequest
@@ -446,6 +508,17 @@ export declare const FleetService: GenService<{
     methodKind: "unary";
     input: typeof RemoveAgentRequestSchema;
     output: typeof RemoveAgentResponseSchema;
+  },
+  /**
+   * Tells an agent to do something. It hears of it by its stream, by WatchCommands or in the answer to its next heartbeat,
+   * again and again until it acknowledges the command's sequence.
+   *
+   * @generated from rpc drover.v1.FleetService.SendCommand
+   */
+  sendCommand: {
+    methodKind: "unary";
+    input: typeof SendCommandRequestSchema;
+    output: typeof SendCommandResponseSchema;
   },
   /**
    * Lists errors, the newest first.

@@ -26,7 +26,7 @@ export class AgentDisplay {
     }
     if (event.kind === "taskProgress") this.#showProgress(event.task, event.progress, event.detail);
     else {
-      if (event.kind !== "state" && event.kind !== "notice") this.#forget(event);
+      if ("task" in event) this.#forget(event);
       const text = wordsOf(event);
       if (text !== undefined) this.line(text);
     }
@@ -87,6 +87,8 @@ function wordsOf(event: LineEvent): string | undefined {
       return wordsOfState(event.state);
     case "notice":
       return event.text;
+    case "shutDown":
+      return `The server asks this agent to end${event.why === "" ? "" : `: ${event.why}`}. It takes no more tasks, and leaves when what is under way has come to its end.`;
     case "taskBegan":
       return `${event.task.id} begins: ${event.task.kind}, attempt ${event.task.attempt}.`;
     case "taskStopping":

@@ -1,4 +1,4 @@
-import { type Command, Option } from "commander";
+import { Argument, type Command, Option } from "commander";
 import { newRequestId } from "../api.ts";
 import { agentPath, repeatedLabel, repeatedOf } from "../arguments.ts";
 import { instantText, orDash, pairsText, toneOf } from "../cell-text.ts";
@@ -15,12 +15,13 @@ import { commandGroup } from "../command-group.ts";
 import { confirm } from "../confirm.ts";
 import { Failure, usageFailure } from "../failure.ts";
 import { listPages } from "../list-pages.ts";
-import { printJson, printLine, printPairs } from "../output.ts";
-import type { AgentJson } from "../resources.ts";
+import { note, printJson, printLine, printPairs } from "../output.ts";
+import type { AgentJson, CommandJson } from "../resources.ts";
 import type { Column } from "../table.ts";
 
 const statuses = ["pending", "online", "busy", "benchmarked", "error"];
 const livenesses = ["never", "live", "stale", "offline"];
+const commandKinds = ["reportFullState", "rotateToken", "shutDown", "echo"];
 const orders = ["name", "created_at", "last_heartbeat_at"].flatMap((field) => [field, `${field} desc`]);
 
 export function addAgents(program: Command): void {
@@ -46,6 +47,14 @@ export function addAgents(program: Command): void {
   withClientFlags(
     group.command("reset").description("take an agent from error to online").argument("<name>"),
   ).action(resetAgent);
+  withClientFlags(
+    group
+      .command("command")
+      .description("tell an agent to do something, and print the command's sequence")
+      .argument("<name>")
+      .addArgument(new Argument("<kind>", "what it is to do").choices(commandKinds))
+      .option("--reason <words>", "why; the agent is told"),
+  ).action(sendCommand);
   withClientFlags(
     group
       .command("remove")
@@ -106,6 +115,22 @@ async function resetAgent(name: string, flags: ClientFlags): Promise<void> {
   const { text, value } = await apiFor(flags).post<AgentJson>(path, { requestId: newRequestId() });
   if (flags.json === true) printJson(text);
   else printLine(`${value.name ?? name} is ${orDash(value.status)}.`);
+}
+
+async function sendCommand(
+  name: string,
+  kind: string,
+  flags: ClientFlags & { reason?: string },
+): Promise<void> {
+  const path = `${agentPath(name)}/commands`;
+  const body = { kind, reason: flags.reason, requestId: newRequestId() };
+  const { text, value } = await apiFor(flags).post<CommandJson>(path, body);
+  if (flags.json === true) {
+    printJson(text);
+    return;
+  }
+  note(`${name} is told to ${kind}, until it acknowledges this sequence:`);
+  printLine(orDash(value.sequence));
 }
 
 async function removeAgent(name: string, flags: ClientFlags & { yes?: true }): Promise<void> {

@@ -1,44 +1,54 @@
 import { sql } from "drizzle-orm";
 import type { Db, Tx } from "../storage/database.ts";
+import type {
+  AgentCommand,
+  Command,
+  CommandedAgent,
+  CommandKind,
+  SentCommands,
+  TakenCommands,
+} from "./command.ts";
 
-/** Something that an agent is to do. */
-export interface AgentCommand {
-  /** Place in the agent's row of commands. */
-  sequence: bigint;
-  kind: "cancelTask";
-  taskId: string | undefined;
-  reason: string;
-}
+/** One command for one agent. */
+export type NewCommand = CommandedAgent & Command;
 
-/** Gives the agent a command. Takes the agent's lock, so that its sequences have no gap and no twin. */
-export async function insertCommand(
+/**
+ * Gives agents commands, each agent's in the order of the list, and resolves to the sequences in the order of the list;
+ * undefined for an agent that was removed. Takes the agents' locks, so that sequences have no gap and no twin: where
+ * they are several agents, the caller has locked them before, in the order of ids.
+ */
+export async function insertCommands(
   tx: Tx,
-  projectId: string,
-  agentId: string,
-  command: Omit<AgentCommand, "sequence">,
-): Promise<void> {
-  await tx.execute(sql`
-    WITH counted AS (
-      UPDATE agent_states SET command_sequence = command_sequence + 1
-      WHERE project_id = ${projectId} AND agent_id = ${agentId}
-      RETURNING command_sequence
+  commands: readonly NewCommand[],
+): Promise<(bigint | undefined)[]> {
+  if (commands.length === 0) return [];
+  const input = commands.map(({ projectId, agentId, kind, taskId, reason }, place) => ({
+    place,
+    project_id: projectId,
+    agent_id: agentId,
+    kind,
+    task_id: taskId ?? null,
+    reason,
+  }));
+  const rows = await tx.execute<{ place: number; sequence: bigint }>(sql`
+    WITH given AS MATERIALIZED (
+      SELECT *, row_number() OVER (PARTITION BY project_id, agent_id ORDER BY place) AS number
+      FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb)
+        AS i(place int, project_id uuid, agent_id uuid, kind text, task_id uuid, reason text)
+    ), counted AS (
+      UPDATE agent_states s SET command_sequence = s.command_sequence + n.many
+      FROM (SELECT project_id, agent_id, count(*) AS many FROM given GROUP BY project_id, agent_id) n
+      WHERE s.project_id = n.project_id AND s.agent_id = n.agent_id
+      RETURNING s.project_id, s.agent_id, s.command_sequence - n.many AS before
+    ), numbered AS (
+      SELECT given.*, counted.before + given.number AS sequence FROM given JOIN counted USING (project_id, agent_id)
+    ), inserted AS (
+      INSERT INTO agent_commands (project_id, agent_id, sequence, kind, task_id, reason)
+      SELECT project_id, agent_id, sequence, kind, task_id, reason FROM numbered
     )
-    INSERT INTO agent_commands (project_id, agent_id, sequence, kind, task_id, reason)
-    SELECT ${projectId}::uuid, ${agentId}::uuid, command_sequence, ${command.kind}::text,
-      ${command.taskId ?? null}::uuid, ${command.reason}::text
-    FROM counted`);
-}
-
-/** Commands above that sequence that the agent has not acknowledged, the oldest first, at most so many. */
-export async function listWaitingCommands(
-  tx: Tx | Db,
-  projectId: string,
-  agentId: string,
-  limit: number,
-  above = 0n,
-): Promise<AgentCommand[]> {
-  const waiting = await listCommandsOf(tx, [{ projectId, agentId, sent: above }], limit);
-  return waiting.get(agentId) ?? [];
+    SELECT place, sequence FROM numbered`);
+  const sequences = new Map([...rows].map(({ place, sequence }) => [place, sequence]));
+  return commands.map((_, place) => sequences.get(place));
 }
 
 /** Of each agent the commands above a sequence that it has not acknowledged, the oldest first, at most so many; by agent. */
@@ -55,7 +65,7 @@ export async function listCommandsOf(
   const rows = await tx.execute<{
     agent_id: string;
     sequence: bigint;
-    kind: "cancelTask";
+    kind: CommandKind;
     task_id: string | null;
     reason: string;
   }>(sql`
@@ -76,13 +86,6 @@ export async function listCommandsOf(
   return found;
 }
 
-/** An agent, and up to which sequence commands were sent to it. */
-export interface SentCommands {
-  projectId: string;
-  agentId: string;
-  sent: bigint;
-}
-
 /** The places in the list at which unacknowledged commands wait above what was sent. */
 export async function findUnsentCommands(db: Db, agents: readonly SentCommands[]): Promise<number[]> {
   const rows = await db.execute<{ place: number }>(sql`
@@ -100,25 +103,8 @@ export async function findUnsentCommands(db: Db, agents: readonly SentCommands[]
   return [...rows].map(({ place }) => place);
 }
 
-/** Notes that the agent has taken these commands; those of others and unknown ones are left alone. */
-export async function acknowledgeCommands(
-  tx: Tx,
-  projectId: string,
-  agentId: string,
-  sequences: bigint[],
-): Promise<void> {
-  await acknowledgeAllCommands(tx, [{ projectId, agentId, sequences }]);
-}
-
-/** What an agent has taken of its commands. */
-export interface TakenCommands {
-  projectId: string;
-  agentId: string;
-  sequences: bigint[];
-}
-
-/** Notes what several agents have taken; those of others and unknown ones are left alone. */
-export async function acknowledgeAllCommands(tx: Tx, taken: readonly TakenCommands[]): Promise<void> {
+/** Notes what agents have taken; those of others and unknown ones are left alone. */
+export async function acknowledgeCommands(tx: Tx, taken: readonly TakenCommands[]): Promise<void> {
   const input = taken.flatMap(({ projectId, agentId, sequences }) =>
     sequences.map((sequence) => ({ project_id: projectId, agent_id: agentId, sequence: String(sequence) })),
   );
