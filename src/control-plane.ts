@@ -8,7 +8,7 @@ import { ProjectService } from "../gen/drover/v1/project_service_pb.js";
 import { TaskService } from "../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../gen/drover/v1/token_service_pb.js";
 import { TrackerService } from "../gen/drover/v1/tracker_service_pb.js";
-import { findAgentId } from "./agents/agent-service.ts";
+import { findAgentId, readOffers } from "./agents/agent-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
 import { CommandService } from "./commands/command-service.ts";
@@ -67,13 +67,13 @@ import { createTaskSource, type TaskSource } from "./sessions/task-source.ts";
 import { createWatchCommandsRpc } from "./sessions/watch-commands-rpc.ts";
 import type { Database } from "./storage/database.ts";
 import { Pruner } from "./storage/pruner.ts";
-import { findDue } from "./tasks/claim-store.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
 import { HeldTasks } from "./tasks/held-tasks.ts";
 import { createLoanRpc } from "./tasks/loan-rpc.ts";
 import { LoanService, type TaskRules } from "./tasks/loan-service.ts";
+import { findDue } from "./tasks/requirement-store.ts";
 import { createTaskRpc } from "./tasks/task-rpc.ts";
-import { WaitingClaims } from "./tasks/waiting-claims.ts";
+import { type ClaimSources, WaitingClaims } from "./tasks/waiting-claims.ts";
 import { authenticate } from "./tokens/authenticate.ts";
 import { LastUsedRecorder } from "./tokens/last-used.ts";
 import { OpenStreams } from "./tokens/open-streams.ts";
@@ -223,10 +223,9 @@ function createTasks({ db }: Database, config: Config, logger: Logger): Tasks {
       { err: error, task: formatId("task", taskId) },
       "a task could not be handled when its loan ended",
     );
-  const waiting = new WaitingClaims(
-    (awaited) => findDue(db, awaited),
-    (error) =>
-      logger.warn({ err: error }, "the database was not asked for tasks that are due; it is tried again"),
+  const sources = claimSources(db);
+  const waiting = new WaitingClaims(sources, (error) =>
+    logger.warn({ err: error }, "the database was not asked for tasks that are due; it is tried again"),
   );
   const held = new HeldTasks(db, rules, waiting, unhandled);
   return { rules, waiting, held, loans: new LoanService(db, rules, waiting), unhandled };
@@ -251,6 +250,13 @@ function createHousekeeping(
     retentionMs: config.retentionRunsMs,
     report,
   });
+}
+
+function claimSources(db: Database["db"]): ClaimSources {
+  return {
+    findDue: (awaited) => findDue(db, awaited),
+    readOffers: (agents) => readOffers(db, agents),
+  };
 }
 
 function createSweeper(database: Database, config: Config, tasks: Tasks, logger: Logger): LivenessSweeper {
@@ -292,7 +298,7 @@ function createStreams({ db }: Database, tasks: Tasks, report: ReportProblem): S
   const open = new OpenStreams(db, (error) =>
     report("the tokens of open streams were not looked at; it is tried again", error),
   );
-  const source = createTaskSource(tasks.loans, (awaited) => findDue(db, awaited));
+  const source = createTaskSource(tasks.loans, claimSources(db));
   const assigner = new Assigner(source, (error) => report("a claim for a stream failed", error));
   const commands = createCommandSource(new CommandService(db));
   const registry = new SessionRegistry({
@@ -303,7 +309,7 @@ function createStreams({ db }: Database, tasks: Tasks, report: ReportProblem): S
     onError: report,
   });
   tasks.waiting.listen({
-    due: ({ projectId, kind }) => assigner.wake(projectId, kind),
+    due: ({ projectId, kind, requirements }) => assigner.wake(projectId, kind, requirements),
     // The agent that held it has a command to stop the work.
     changed({ type, agentId }) {
       if (type === "task.cancelled" && agentId !== undefined) registry.commandWaits(agentId);

@@ -13,6 +13,7 @@ import {
   type AgentProfile,
   type AgentRecord,
   findAgent,
+  findOffers,
   insertAgent,
   type LockedState,
   lockAgentState,
@@ -155,6 +156,26 @@ export async function shareAgent(tx: Tx, projectId: string, agentId: string): Pr
   const status = await shareAgentState(tx, projectId, agentId);
   if (status === undefined) throw agentRemoved();
   return status;
+}
+
+/** What an agent has to offer to tasks. */
+export async function readOffer(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+): Promise<{ capabilities: string[]; labels: Labels }> {
+  const offers = await findOffers(tx, [{ projectId, agentId }]);
+  const offer = offers.get(agentId);
+  if (offer === undefined) throw agentRemoved();
+  return offer;
+}
+
+/** What agents have to offer to tasks, by their ids. */
+export async function readOffers(
+  db: Db,
+  agents: readonly { projectId: string; agentId: string }[],
+): Promise<Map<string, { capabilities: string[]; labels: Labels }>> {
+  return await findOffers(db, agents);
 }
 
 /** What a call of an agent is told that was removed meanwhile. */

@@ -91,6 +91,27 @@ export async function agentNames(
   return new Map(rows.map((row) => [row.id, row.name]));
 }
 
+/** Capabilities and labels of agents, by their ids. */
+export async function findOffers(
+  db: Db | Tx,
+  wanted: readonly { projectId: string; agentId: string }[],
+): Promise<Map<string, { capabilities: string[]; labels: Labels }>> {
+  const rows = await db.execute<{ id: string; capabilities: string; labels: string }>(sql`
+    SELECT a.id, a.capabilities, a.labels
+    FROM unnest(
+      ${sql.param(wanted.map(({ projectId }) => projectId))}::uuid[],
+      ${sql.param(wanted.map(({ agentId }) => agentId))}::uuid[]
+    ) AS w(project_id, id)
+    JOIN agents a USING (project_id, id)`);
+  // The columns hold nothing else.
+  return new Map(
+    [...rows].map(({ id, capabilities, labels }) => [
+      id,
+      { capabilities: JSON.parse(capabilities) as string[], labels: JSON.parse(labels) as Labels },
+    ]),
+  );
+}
+
 export interface NewAgent {
   projectId: string;
   id: string;

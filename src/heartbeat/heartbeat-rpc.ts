@@ -10,6 +10,7 @@ import { statusFromMessage, statusToMessage } from "../agents/agent-message.ts";
 import { commandToMessage } from "../commands/command-message.ts";
 import { severityFromMessage } from "../error-reports/error-report-message.ts";
 import { callerWithRole } from "../identity/caller.ts";
+import { packJson } from "../runtime/json-value.ts";
 import { invalidField } from "../runtime/refusal.ts";
 import type { JsonObject } from "../storage/schema.ts";
 import type { HeldTasks } from "../tasks/held-tasks.ts";
@@ -41,8 +42,7 @@ export function createHeartbeatRpc(
       const heartbeat = readHeartbeat(request, context.values.get(streamRunKey));
       const answer = await service.beat(caller, heartbeat, context.values.get(renewalDueKey));
       // An agent in error could take none.
-      const hasHighPriorityTasks =
-        answer.status !== "error" && (await tasks.hasHighPriority(caller.projectId));
+      const hasHighPriorityTasks = answer.status !== "error" && (await tasks.hasHighPriority(caller));
       return {
         ...toMessage(answer),
         hasHighPriorityTasks,
@@ -58,7 +58,10 @@ function readHeartbeat(request: HeartbeatRequest, stream: StreamRun | undefined)
   const { currentTask, heldLeases, acknowledgedCommands, error, session } = request;
   return {
     status,
-    tasks: { currentTask, heldLeases },
+    tasks: {
+      currentTask: currentTask && { ...currentTask, checkpoint: packJson(currentTask.checkpoint) },
+      heldLeases,
+    },
     acknowledgedCommands,
     error: error && {
       severity: readSeverity(error.severity),

@@ -18,6 +18,8 @@ export function plainBeatOf(beat: Beat): PlainBeat | undefined {
   const loans = loansNamedIn(tasks);
   // The text names no task: whether that drops a link is the careful way's to say.
   if (tasks.currentTask !== undefined && loans[0]?.accept !== true) return undefined;
+  // Rare and large: not for the statement of the many.
+  if (tasks.currentTask?.checkpoint !== undefined) return undefined;
   return { beat, status, loans };
 }
 

@@ -11,6 +11,7 @@ import { formatId, newUuid, parseId } from "../runtime/resource-id.ts";
 import type { Service } from "../runtime/service.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import type { HeldLock, SessionLocks } from "../storage/session-locks.ts";
+import { NO_REQUIREMENTS } from "../tasks/match-task.ts";
 import { createTask } from "../tasks/task-service.ts";
 import type { PassContext, PassStep, StepTask } from "./pass-step.ts";
 import { concludePass } from "./plan-pass.ts";
@@ -185,7 +186,16 @@ function taskOf(wish: StepTask) {
   const { kind, payload, priority = DEFAULT_PRIORITY, labels = {}, maxRetries = DEFAULT_MAX_RETRIES } = wish;
   // Whatever is no JSON is refused by fromJson.
   const value = payload === undefined ? undefined : fromJson(ValueSchema, payload as JsonValue);
-  return { kind, priority, labels, maxRetries, payload: packJson(value), timeoutMs: undefined };
+  return {
+    kind,
+    priority,
+    labels,
+    maxRetries,
+    payload: packJson(value),
+    timeoutMs: undefined,
+    notBefore: undefined,
+    requirements: NO_REQUIREMENTS,
+  };
 }
 
 /** Writes the newest progress, twice a second at most; a write that fails is nobody's loss. */

@@ -7,6 +7,7 @@ import { formatId } from "../runtime/resource-id.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import { type GiveBackSettings, giveBackTasks } from "../tasks/give-back.ts";
 import type { TaskRules } from "../tasks/loan-service.ts";
+import { NO_REQUIREMENTS } from "../tasks/match-task.ts";
 import type { TaskChange } from "../tasks/task-change.ts";
 import { cancelTask, createTask, type TaskOrigin } from "../tasks/task-service.ts";
 import { changeIssue } from "../trackers/tracker-service.ts";
@@ -170,6 +171,8 @@ function taskOf(issue: IssueOutOfLine, rule: { taskKind: string; priority: numbe
     labels: [...url].length <= LONGEST_LABEL ? { issue: url } : {},
     maxRetries: MAX_RETRIES,
     timeoutMs: undefined,
+    notBefore: undefined,
+    requirements: NO_REQUIREMENTS,
   };
 }
 

@@ -55,8 +55,11 @@ const fleetService = {
 
 const taskService = {
   createTask: { roles: operators, audit: "changes" },
+  batchCreateTasks: { roles: operators, audit: "changes" },
   getTask: { roles: readers, audit: "reads" },
   listTasks: { roles: readers, audit: "reads" },
+  listAttempts: { roles: readers, audit: "reads" },
+  retryTask: { roles: operators, audit: "changes" },
   cancelTask: { roles: operators, audit: "changes" },
 } satisfies PolicyOf<typeof TaskService>;
 

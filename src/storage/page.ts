@@ -11,10 +11,11 @@ export interface Page<Row> {
 }
 
 /** What a list is sorted by. A token's values are checked against it, for the database casts them. */
-export type SortKey = "instant" | "name" | "text" | "uuid";
+export type SortKey = "instant" | "integer" | "name" | "text" | "uuid";
 
 const sortKeyPatterns = {
   instant: /^(?:-infinity|\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}(?:\.\d{1,6})?\+\d{2})$/,
+  integer: /^\d{1,18}$/,
   name: /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/,
   text: /^[0-9a-z]{1,64}$/,
   uuid: /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/,

@@ -343,6 +343,16 @@ export const tasks = pgTable(
     retries: integer("retries").notNull().default(0),
     losses: integer("losses").notNull().default(0),
     timeoutMs: bigint("timeout_ms", { mode: "number" }),
+    notBefore: instant("not_before"),
+    /** What its agent must have; null: nothing. */
+    requirements: jsonb("requirements").$type<{ capabilities: string[]; labels: Labels }>(),
+    /** Names the same in indexes: a row of `task_requirement_sets`, or the nil UUID for none. */
+    requirementSet: uuid("requirement_set").notNull().default("00000000-0000-0000-0000-000000000000"),
+    /** Where the next attempt could begin, as an agent said last. */
+    checkpoint: json("checkpoint").$type<Json>(),
+    checkpointBytes: integer("checkpoint_bytes").notNull().default(0),
+    /** Attempts up to this epoch are not held against the task any more: it was retried after them. */
+    forgivenEpoch: bigint("forgiven_epoch", { mode: "bigint" }).notNull().default(sql`0`),
     /** Number of the newest attempt. */
     attempt: integer("attempt").notNull().default(0),
     /** Rises with every loan and never falls. */
@@ -369,10 +379,10 @@ export const tasks = pgTable(
       .on(table.projectId, table.agentId, table.createdAt, table.id)
       .where(sql`agent_id IS NOT NULL`),
     index("tasks_pending")
-      .on(table.projectId, table.priority, table.dueAt, table.id)
+      .on(table.projectId, table.requirementSet, table.priority, table.dueAt, table.id)
       .where(sql`state = 'pending'`),
     index("tasks_pending_by_kind")
-      .on(table.projectId, table.kind, table.priority, table.dueAt, table.id)
+      .on(table.projectId, table.kind, table.requirementSet, table.priority, table.dueAt, table.id)
       .where(sql`state = 'pending'`),
     index("tasks_lent").on(table.projectId, table.agentId).where(sql`state IN ('leased', 'running')`),
     index("tasks_unsuccessful")
@@ -387,6 +397,23 @@ export const tasks = pgTable(
     ),
     check("tasks_retries_within", sql`retries BETWEEN 0 AND max_retries`),
   ],
+);
+
+/**
+ * Each set of requirements that tasks of a project have, once. A claim looks for the sets that its agent meets, and then
+ * at the tasks of these alone: those that it must not take, however many wait, are never read.
+ */
+export const taskRequirementSets = pgTable(
+  "task_requirement_sets",
+  {
+    projectId: uuid("project_id").notNull(),
+    /** Of what is in it. */
+    id: uuid("id").notNull(),
+    capabilities: jsonb("capabilities").$type<string[]>().notNull(),
+    labels: jsonb("labels").$type<Labels>().notNull(),
+    createdAt: createdAt(),
+  },
+  (table) => [primaryKey({ columns: [table.projectId, table.id] })],
 );
 
 /** Tries of tasks, one for each loan. An attempt ends once. */

@@ -1,6 +1,7 @@
 import { sql } from "drizzle-orm";
 import type { PackedJson } from "../runtime/json-value.ts";
 import type { Db, Tx } from "../storage/database.ts";
+import type { PageRequest } from "../storage/page.ts";
 import type { JsonObject } from "../storage/schema.ts";
 import { type Moment, parseTimestamptz } from "../storage/timestamptz.ts";
 import type { EndOfAttempt } from "./decide-task.ts";
@@ -46,7 +47,7 @@ export async function writeAttemptEnds(tx: Tx, ends: AttemptEnd[]): Promise<void
       SET state = i.state, retries = i.retries, losses = i.losses, error_message = i.message, error_context = i.context,
         error_bytes = i.error_bytes, lease_expires_at = NULL,
         due_at = CASE WHEN i.state = 'pending' THEN
-          CASE WHEN i.delay_ms IS NULL THEN t.created_at ELSE moment.at + i.delay_ms * interval '1 ms' END
+          CASE WHEN i.delay_ms IS NULL THEN greatest(t.created_at, t.not_before) ELSE moment.at + i.delay_ms * interval '1 ms' END
           ELSE t.due_at END,
         finished_at = CASE WHEN i.state = 'pending' THEN NULL ELSE moment.at END
       FROM input i, (SELECT clock_timestamp() AS at) moment
@@ -149,5 +150,57 @@ export async function listStaleResults(
     result: row.result ?? undefined,
     error: errorOf(row.error_message, row.error_context),
     time: parseTimestamptz(row.created_at),
+  }));
+}
+
+/** One try of a task. */
+export interface AttemptRecord {
+  number: number;
+  leaseEpoch: bigint;
+  agentId: string;
+  agentName: string;
+  startedAt: Moment;
+  endedAt: Moment | undefined;
+  outcome: AttemptOutcome | undefined;
+  error: AttemptError | undefined;
+}
+
+/** The tries of a task on a page and one more, in their order. */
+export async function listAttempts(
+  db: Db,
+  projectId: string,
+  taskId: string,
+  newestFirst: boolean,
+  page: PageRequest,
+): Promise<AttemptRecord[]> {
+  const [afterEpoch] = page.after ?? [];
+  const comparison = sql.raw(newestFirst ? "<" : ">");
+  const behind =
+    afterEpoch === undefined ? sql`` : sql`AND t.lease_epoch ${comparison} ${afterEpoch}::bigint`;
+  const rows = await db.execute<{
+    number: number;
+    lease_epoch: bigint;
+    agent_id: string;
+    agent_name: string;
+    began_at: string;
+    ended_at: string | null;
+    outcome: AttemptOutcome | null;
+    error_message: string | null;
+    error_context: string | null;
+  }>(sql`
+    SELECT t.number, t.lease_epoch, t.agent_id, a.name AS agent_name, t.began_at, t.ended_at, t.outcome,
+      t.error_message, t.error_context
+    FROM task_attempts t JOIN agents a ON a.project_id = t.project_id AND a.id = t.agent_id
+    WHERE t.project_id = ${projectId} AND t.task_id = ${taskId} ${behind}
+    ORDER BY t.lease_epoch ${sql.raw(newestFirst ? "DESC" : "")} LIMIT ${page.size + 1}`);
+  return [...rows].map((row) => ({
+    number: row.number,
+    leaseEpoch: row.lease_epoch,
+    agentId: row.agent_id,
+    agentName: row.agent_name,
+    startedAt: parseTimestamptz(row.began_at),
+    endedAt: row.ended_at === null ? undefined : parseTimestamptz(row.ended_at),
+    outcome: row.outcome ?? undefined,
+    error: errorOf(row.error_message, row.error_context),
   }));
 }

@@ -1,5 +1,7 @@
 import { sql } from "drizzle-orm";
-import type { Db, Tx } from "../storage/database.ts";
+import type { Tx } from "../storage/database.ts";
+import type { Offer } from "./match-task.ts";
+import { NO_REQUIREMENT_SET } from "./requirement-store.ts";
 import {
   recordColumns,
   type TaskRecord,
@@ -18,6 +20,7 @@ const BESIDE_OTHERS = 64;
 export interface ClaimWish {
   projectId: string;
   agentId: string;
+  offer: Offer;
   /** Empty: any kind. */
   kinds: string[];
   max: number;
@@ -27,17 +30,23 @@ export interface ClaimWish {
 }
 
 /**
- * Lends due tasks, of the highest priority first and of these the ones due longest: one statement that locks them, lends
+ * Lends due tasks whose requirements the agent meets, of the highest priority first and of these the ones due longest: one statement that locks them, lends
  * them and begins their attempts. Skips what another claim has locked, so that no task goes to two. The agent's row must
  * be locked, FOR SHARE at least.
  */
 export async function claimDue(tx: Tx, wish: ClaimWish): Promise<TaskRecord[]> {
-  const { projectId, agentId, kinds, max } = wish;
+  const { projectId, agentId, kinds, max, offer } = wish;
   const look = max + BESIDE_OTHERS;
   // Level by level, so that each is a range of an index which ends at the clock: tasks that wait for a later moment,
   // however many, are not read. The loop goes through the levels in their order.
   const rows = await tx.execute<TaskRow>(sql`
-    WITH candidates AS MATERIALIZED (
+    WITH met AS MATERIALIZED (
+      SELECT ${NO_REQUIREMENT_SET}::uuid AS id
+      UNION ALL
+      SELECT id FROM task_requirement_sets
+      WHERE project_id = ${projectId} AND capabilities <@ ${JSON.stringify(offer.capabilities)}::jsonb
+        AND labels <@ ${JSON.stringify(offer.labels)}::jsonb
+    ), candidates AS MATERIALIZED (
       SELECT due.id, level.priority, due.due_at
       FROM generate_series(9, 0, -1) AS level(priority)
       CROSS JOIN LATERAL (${kinds.length === 0 ? dueOfAnyKind(projectId, look) : dueOfKinds(projectId, kinds, look)}) due
@@ -71,63 +80,27 @@ export async function claimDue(tx: Tx, wish: ClaimWish): Promise<TaskRecord[]> {
 // The clock as a subquery: a bare call is asked anew for every row, and no index can be read up to it.
 function dueOfAnyKind(projectId: string, look: number) {
   return sql`
-    SELECT id, due_at FROM tasks
-    WHERE project_id = ${projectId} AND state = 'pending' AND priority = level.priority
-      AND due_at <= (SELECT clock_timestamp())
-    ORDER BY due_at, id LIMIT ${look}`;
+    SELECT oldest.id, oldest.due_at
+    FROM met
+    CROSS JOIN LATERAL (
+      SELECT id, due_at FROM tasks
+      WHERE project_id = ${projectId} AND state = 'pending' AND requirement_set = met.id
+        AND priority = level.priority AND due_at <= (SELECT clock_timestamp())
+      ORDER BY due_at, id LIMIT ${look}
+    ) oldest
+    ORDER BY oldest.due_at, oldest.id LIMIT ${look}`;
 }
 
 function dueOfKinds(projectId: string, kinds: string[], look: number) {
   return sql`
     SELECT oldest.id, oldest.due_at
     FROM unnest(${sql.param(kinds)}::text[]) AS wanted(kind)
+    CROSS JOIN met
     CROSS JOIN LATERAL (
       SELECT id, due_at FROM tasks
-      WHERE project_id = ${projectId} AND kind = wanted.kind AND state = 'pending' AND priority = level.priority
-        AND due_at <= (SELECT clock_timestamp())
+      WHERE project_id = ${projectId} AND kind = wanted.kind AND state = 'pending' AND requirement_set = met.id
+        AND priority = level.priority AND due_at <= (SELECT clock_timestamp())
       ORDER BY due_at, id LIMIT ${look}
     ) oldest
     ORDER BY oldest.due_at, oldest.id LIMIT ${look}`;
-}
-
-/** Tasks that someone waits for: of one kind, or of any where that is undefined. */
-export interface AwaitedTasks {
-  projectId: string;
-  kind: string | undefined;
-}
-
-/** Those of the awaited of which at least one is due now. */
-export async function findDue(db: Db, awaited: AwaitedTasks[]): Promise<AwaitedTasks[]> {
-  const input = awaited.map(({ projectId, kind }, place) => ({
-    place,
-    project_id: projectId,
-    kind: kind ?? null,
-  }));
-  const due = (kindCondition: string) =>
-    sql.raw(`EXISTS (
-      SELECT 1 FROM generate_series(9, 0, -1) AS level(priority)
-      CROSS JOIN LATERAL (
-        SELECT 1 FROM tasks t
-        WHERE t.project_id = w.project_id AND t.state = 'pending' ${kindCondition} AND t.priority = level.priority
-          AND t.due_at <= (SELECT clock_timestamp())
-        LIMIT 1
-      ) one)`);
-  const rows = await db.execute<{ place: number }>(sql`
-    SELECT w.place FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS w(place int, project_id uuid, kind text)
-    WHERE CASE WHEN w.kind IS NULL THEN ${due("")} ELSE ${due("AND t.kind = w.kind")} END`);
-  return [...rows].flatMap(({ place }) => awaited[place] ?? []);
-}
-
-/** Whether a task of priority 8 or 9 is due in the project. */
-export async function isUrgentDue(db: Db, projectId: string): Promise<boolean> {
-  const rows = await db.execute(sql`
-    SELECT 1 FROM (VALUES (9), (8)) AS level(priority)
-    CROSS JOIN LATERAL (
-      SELECT 1 FROM tasks
-      WHERE project_id = ${projectId} AND state = 'pending' AND priority = level.priority
-        AND due_at <= (SELECT clock_timestamp())
-      LIMIT 1
-    ) one
-    LIMIT 1`);
-  return rows.length > 0;
 }

@@ -11,6 +11,7 @@ export type TaskInput =
   | { readonly kind: "complete"; readonly loan: Loan }
   | { readonly kind: "fail"; readonly loan: Loan; readonly retryable: boolean }
   | { readonly kind: "cancel" }
+  | { readonly kind: "retry" }
   | TaskEnding;
 
 /** What ends a loan without a word of its agent on the task. */
@@ -33,6 +34,10 @@ export type TaskDecision =
   | EndOfAttempt
   /** Ended before anyone held it. */
   | { readonly kind: "cancel" }
+  /** It has ended and waits again, with all of its chances. */
+  | { readonly kind: "retry" }
+  /** It waits already: not for its backoff any more. */
+  | { readonly kind: "hasten" }
   /** It stays as it is: the loan is over, or the task is not in a state to which this can happen. */
   | { readonly kind: "refuse" };
 
@@ -77,6 +82,7 @@ export type AfterAttempt =
  *    └──────────── a chance is left: retries for failures, ───────────┘
  *                  losses for losses; a return uses none
  *
+ * A retry by an operator takes what failed, was cancelled or is quarantined back to pending, with all of its chances.
  * Writes under a loan count only while it is the newest and the task is still lent by it.
  */
 export function decideTask(task: Task, input: TaskInput, backoff: Backoff): TaskDecision {
@@ -95,6 +101,8 @@ export function decideTask(task: Task, input: TaskInput, backoff: Backoff): Task
         : ended("failed", "failed", task);
     case "cancel":
       return decideCancel(task);
+    case "retry":
+      return decideRetry(task);
     case "agent-failed":
     case "timed-out":
     case "lost":
@@ -152,6 +160,23 @@ function decideCancel(task: Task): TaskDecision {
     case "succeeded":
     case "failed":
     case "cancelled":
+      return { kind: "refuse" };
+    default:
+      return assertNever(task);
+  }
+}
+
+function decideRetry(task: Task): TaskDecision {
+  switch (task.state) {
+    case "pending":
+      return { kind: "hasten" };
+    case "failed":
+    case "cancelled":
+    case "quarantined":
+      return { kind: "retry" };
+    case "leased":
+    case "running":
+    case "succeeded":
       return { kind: "refuse" };
     default:
       return assertNever(task);

@@ -116,6 +116,7 @@ function changeOf({ loan, decision: { after }, error }: AttemptEnd): TaskChange 
     to: after.state,
     reason: error?.message ?? "",
     dueInMs: after.state === "pending" ? (after.delayMs ?? 0) : undefined,
+    requirements: loan.requirements,
   };
 }
 

@@ -1,11 +1,13 @@
 import { LRUCache } from "lru-cache";
+import { readOffers } from "../agents/agent-service.ts";
 import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
-import { isUrgentDue } from "./claim-store.ts";
 import { countFailures, endAttempts, type ReportUnhandled } from "./end-attempts.ts";
 import { type GiveBackReason, giveBackTasks } from "./give-back.ts";
 import { startOf, type TaskRules } from "./loan-service.ts";
 import { type Holder, holdsTask, lockLoansOf, readLoans, renewLoans } from "./loan-store.ts";
+import { meets, type Offer, type Requirements } from "./match-task.ts";
+import { findUrgent } from "./requirement-store.ts";
 import { recordAllChanges, type TaskChange } from "./task-change.ts";
 import {
   answerReport,
@@ -42,6 +44,8 @@ export interface TaskFailures {
   failed: number;
 }
 
+/** What an agent offers of which nothing is known. */
+const NOTHING: Offer = { capabilities: [], labels: {} };
 const URGENCY_KNOWN_FOR_MS = 1_000;
 const PROJECTS_REMEMBERED = 10_000;
 
@@ -51,7 +55,7 @@ export class HeldTasks {
   readonly #rules: TaskRules;
   readonly #waiting: WaitingClaims;
   readonly #report: ReportUnhandled;
-  readonly #urgent = new LRUCache<string, Promise<boolean>>({
+  readonly #urgent = new LRUCache<string, Promise<Requirements[]>>({
     max: PROJECTS_REMEMBERED,
     ttl: URGENCY_KNOWN_FOR_MS,
   });
@@ -139,11 +143,22 @@ export class HeldTasks {
     this.#waiting.announce(changes);
   }
 
-  /** Whether a task of priority 8 or 9 waits that an agent of the project could take; at most a second old. */
-  async hasHighPriority(projectId: string): Promise<boolean> {
+  /**
+   * Whether a task of priority 8 or 9 waits whose requirements the agent meets; at most a second old. What the agent has
+   * to offer is asked for only where such tasks require something.
+   */
+  async hasHighPriority({ projectId, agentId }: Holder): Promise<boolean> {
+    const urgent = await this.#urgentOf(projectId);
+    if (urgent.length === 0) return false;
+    if (urgent.some((requirements) => meets(requirements, NOTHING))) return true;
+    const offer = (await readOffers(this.#db, [{ projectId, agentId }])).get(agentId);
+    return offer !== undefined && urgent.some((requirements) => meets(requirements, offer));
+  }
+
+  async #urgentOf(projectId: string): Promise<Requirements[]> {
     const known = this.#urgent.get(projectId);
     if (known !== undefined) return await known;
-    const asked = isUrgentDue(this.#db, projectId);
+    const asked = findUrgent(this.#db, projectId);
     this.#urgent.set(projectId, asked);
     // A failure is not remembered.
     asked.catch(() => this.#urgent.delete(projectId));

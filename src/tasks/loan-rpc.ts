@@ -28,10 +28,11 @@ export function createLoanRpc(loans: LoanService): LoanRpc {
 
     async updateTask(request, context) {
       const caller = callerWithRole(context, "agent");
-      const { progress, detail } = request;
+      const { progress, detail, checkpoint } = request;
       const lease = await loans.update(caller, taskUuid(request.task), request.leaseEpoch, {
         progress,
         detail,
+        checkpoint: packJson(checkpoint),
       });
       return { lease: { epoch: lease.leaseEpoch, remaining: durationFromMs(lease.remainingMs) } };
     },

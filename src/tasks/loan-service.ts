@@ -1,4 +1,4 @@
-import { shareAgent } from "../agents/agent-service.ts";
+import { readOffer, shareAgent } from "../agents/agent-service.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import { confirmCaller } from "../identity/confirm-caller.ts";
 import type { PackedJson } from "../runtime/json-value.ts";
@@ -9,6 +9,7 @@ import { claimDue } from "./claim-store.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import { completeLoan, type LoanKey, lockLoan, type Progress, renewLoans } from "./loan-store.ts";
+import type { Offer } from "./match-task.ts";
 import type { Backoff } from "./task.ts";
 import { recordChanges, type TaskChange } from "./task-change.ts";
 import { agentInError, leaseLost, noSuchTask } from "./task-refusals.ts";
@@ -62,16 +63,17 @@ export class LoanService {
    * NOT_FOUND for an agent that was removed, and the signal's reason when that aborts.
    */
   async claim(caller: AgentCaller, wish: TaskWish, signal: AbortSignal): Promise<TaskRecord[]> {
-    if (wish.waitMs === 0) return await this.#claimNow(caller, wish);
+    if (wish.waitMs === 0) return (await this.claimNow(caller, wish)).tasks;
     // Of this process's own patience; nothing that is stored depends on it.
     const untilMs = performance.now() + wish.waitMs;
-    const place = this.#waiting.enter(caller.projectId, wish.kinds);
+    const place = this.#waiting.enter(caller.projectId, caller.agentId, wish.kinds);
     try {
       for (;;) {
         const { wakeUps } = place;
-        const tasks = await this.#claimNow(caller, wish);
+        const { tasks, offer } = await this.claimNow(caller, wish);
+        place.offer = offer;
         place.looked(wakeUps);
-        if (tasks.length > 0) place.handOn();
+        place.handOn(tasks);
         const leftMs = untilMs - performance.now();
         if (tasks.length > 0 || leftMs <= 0 || this.#waiting.stopped) return tasks;
         await place.woken(leftMs, signal);
@@ -81,16 +83,22 @@ export class LoanService {
     }
   }
 
-  async #claimNow(caller: AgentCaller, { kinds, max }: TaskWish): Promise<TaskRecord[]> {
+  /** Lends what there is, and tells what the agent had to offer for it. Throws as `claim` does. */
+  async claimNow(
+    caller: AgentCaller,
+    { kinds, max }: Pick<TaskWish, "kinds" | "max">,
+  ): Promise<{ tasks: TaskRecord[]; offer: Offer }> {
     const { projectId, agentId, actor } = caller;
     return await inTransaction(this.#db, async (tx) => {
       const status = await shareAgent(tx, projectId, agentId);
       if (status === "error") throw agentInError();
+      const offer = await readOffer(tx, projectId, agentId);
       const { leaseMs } = this.#rules;
       const unique = [...new Set(kinds)];
       const tasks = await claimDue(tx, {
         projectId,
         agentId,
+        offer,
         kinds: unique,
         max,
         leaseMs,
@@ -111,7 +119,7 @@ export class LoanService {
       await recordChanges(tx, changes, { actor });
       // After a long wait above all: nothing is lent to a token that was revoked meanwhile.
       await confirmCaller(tx, caller);
-      return tasks;
+      return { tasks, offer };
     });
   }
 

@@ -1,6 +1,8 @@
 import { sql } from "drizzle-orm";
 import type { PackedJson } from "../runtime/json-value.ts";
 import type { Tx } from "../storage/database.ts";
+import type { Requirements } from "./match-task.ts";
+import { requirementsOfColumn } from "./requirement-store.ts";
 import type { LentTask, Loan } from "./task.ts";
 import { recordColumns, type TaskRecord, type TaskRow, taskOfRow, withAgentName } from "./task-store.ts";
 
@@ -14,6 +16,8 @@ export interface LoanKey extends Loan {
 export interface Progress {
   progress?: number | undefined;
   detail?: string | undefined;
+  /** Where the next attempt could begin. */
+  checkpoint?: PackedJson | undefined;
 }
 
 /** What a renewal made of a task. */
@@ -38,7 +42,7 @@ export interface Renewal extends LoanKey, Progress {
 export async function renewLoans(tx: Tx, renewals: readonly Renewal[]): Promise<RenewedLoan[]> {
   if (renewals.length === 0) return [];
   const input = renewals.map(
-    ({ projectId, agentId, taskId, leaseEpoch, accept, leaseMs, progress, detail }) => ({
+    ({ projectId, agentId, taskId, leaseEpoch, accept, leaseMs, progress, detail, checkpoint }) => ({
       project_id: projectId,
       agent_id: agentId,
       id: taskId,
@@ -47,13 +51,17 @@ export async function renewLoans(tx: Tx, renewals: readonly Renewal[]): Promise<
       lease_ms: leaseMs,
       progress: progress ?? null,
       detail: detail ?? null,
+      // As text, which stays as it is.
+      checkpoint: checkpoint?.text ?? null,
+      checkpoint_bytes: checkpoint?.bytes ?? null,
     }),
   );
   const rows = await tx.execute<LoanRow & { kind: string; began: boolean }>(sql`
     WITH held AS MATERIALIZED (
-      SELECT t.project_id, t.id, t.state = 'leased' AND i.accept AS began, i.accept, i.lease_ms, i.progress, i.detail
+      SELECT t.project_id, t.id, t.state = 'leased' AND i.accept AS began, i.accept, i.lease_ms, i.progress, i.detail,
+        i.checkpoint, i.checkpoint_bytes
       FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, id uuid, epoch bigint,
-        accept boolean, lease_ms float8, progress float8, detail text)
+        accept boolean, lease_ms float8, progress float8, detail text, checkpoint text, checkpoint_bytes int)
       JOIN tasks t ON t.project_id = i.project_id AND t.id = i.id AND t.lease_epoch = i.epoch
         AND t.agent_id = i.agent_id
       WHERE t.state IN ('leased', 'running')
@@ -63,7 +71,9 @@ export async function renewLoans(tx: Tx, renewals: readonly Renewal[]): Promise<
     SET lease_expires_at = clock_timestamp() + held.lease_ms * interval '1 ms',
       state = CASE WHEN held.accept THEN 'running' ELSE t.state END,
       started_at = CASE WHEN held.accept THEN coalesce(t.started_at, clock_timestamp()) ELSE t.started_at END,
-      progress = coalesce(held.progress, t.progress), detail = coalesce(held.detail, t.detail)
+      progress = coalesce(held.progress, t.progress), detail = coalesce(held.detail, t.detail),
+      checkpoint = coalesce(held.checkpoint::json, t.checkpoint),
+      checkpoint_bytes = coalesce(held.checkpoint_bytes, t.checkpoint_bytes)
     FROM held WHERE t.project_id = held.project_id AND t.id = held.id
     RETURNING t.project_id, t.agent_id, t.id, t.lease_epoch, t.kind, held.began`);
   return [...rows].map((row) => ({ ...loanKeyOf(row), kind: row.kind, began: row.began }));
@@ -116,7 +126,7 @@ export async function completeLoan(
     ), done AS (
       UPDATE tasks t
       SET state = 'succeeded', result = ${result?.text ?? null}::json, result_bytes = ${result?.bytes ?? 0}::int,
-        progress = 1, finished_at = clock_timestamp(), lease_expires_at = NULL
+        checkpoint = NULL, checkpoint_bytes = 0, progress = 1, finished_at = clock_timestamp(), lease_expires_at = NULL
       FROM held WHERE t.project_id = held.project_id AND t.id = held.id
       RETURNING t.*, held.state AS state_before
     ), ended AS (
@@ -138,12 +148,18 @@ export async function holdsTask(tx: Tx, holder: Holder, taskId: string): Promise
 }
 
 /** A lent task under its lock, as its rules see it. */
-export type LockedLoan = LentTask & { projectId: string; taskId: string; kind: string };
+export type LockedLoan = LentTask & {
+  projectId: string;
+  taskId: string;
+  kind: string;
+  requirements: Requirements;
+};
 
 interface LockedRow extends Record<string, unknown> {
   project_id: string;
   id: string;
   kind: string;
+  requirements: string | null;
   state: "leased" | "running";
   agent_id: string;
   max_retries: number;
@@ -153,7 +169,7 @@ interface LockedRow extends Record<string, unknown> {
 }
 
 const lockedColumns = sql.raw(
-  "t.project_id, t.id, t.kind, t.state, t.agent_id, t.max_retries, t.retries, t.losses, t.lease_epoch",
+  "t.project_id, t.id, t.kind, t.requirements, t.state, t.agent_id, t.max_retries, t.retries, t.losses, t.lease_epoch",
 );
 
 function loanOfRow(row: LockedRow): LockedLoan {
@@ -161,6 +177,7 @@ function loanOfRow(row: LockedRow): LockedLoan {
     projectId: row.project_id,
     taskId: row.id,
     kind: row.kind,
+    requirements: requirementsOfColumn(row.requirements),
     state: row.state,
     agentId: row.agent_id,
     maxRetries: row.max_retries,

@@ -4,6 +4,7 @@ import { appendEvents } from "../events/outbox.ts";
 import { assertNever } from "../runtime/assert-never.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
+import type { Requirements } from "./match-task.ts";
 import type { TaskState } from "./task.ts";
 
 /** What happened to a task; each is a type of event. */
@@ -35,6 +36,8 @@ export interface TaskChange {
   reason: string;
   /** In how many ms it may be claimed; undefined unless it is pending now. */
   dueInMs: number | undefined;
+  /** What its agent must have; where it is left out, nothing. Told of pending tasks alone. */
+  requirements?: Requirements;
 }
 
 /** Who made changes. */

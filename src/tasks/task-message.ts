@@ -1,6 +1,8 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
+  type AttemptSchema,
+  AttemptOutcome as OutcomeNumber,
   type StaleResultSchema,
   TaskState as StateNumber,
   type Task,
@@ -8,8 +10,8 @@ import {
 } from "../../gen/drover/v1/task_pb.js";
 import { unpackJson } from "../runtime/json-value.ts";
 import { formatId } from "../runtime/resource-id.ts";
-import type { StaleResultRecord } from "./attempt-store.ts";
-import type { TaskState } from "./task.ts";
+import type { AttemptRecord, StaleResultRecord } from "./attempt-store.ts";
+import type { AttemptOutcome, TaskState } from "./task.ts";
 import type { ShownTask } from "./task-service.ts";
 import type { TaskRecord } from "./task-store.ts";
 
@@ -67,6 +69,10 @@ function initOf(task: TaskRecord): MessageInitShape<typeof TaskSchema> & { $type
     createdAt: task.createdAt,
     ...(payload !== undefined && { payload: unpackJson(payload) }),
     ...(result !== undefined && { result: unpackJson(result) }),
+    requiredCapabilities: [...task.requirements.capabilities],
+    requiredLabels: task.requirements.labels,
+    ...(task.notBefore !== undefined && { notBefore: task.notBefore }),
+    ...(task.checkpoint !== undefined && { checkpoint: unpackJson(task.checkpoint) }),
     ...(timeoutMs !== undefined && { timeout: durationFromMs(timeoutMs) }),
     ...(remainingMs !== undefined && {
       lease: { epoch: task.leaseEpoch, remaining: durationFromMs(remainingMs) },
@@ -75,6 +81,32 @@ function initOf(task: TaskRecord): MessageInitShape<typeof TaskSchema> & { $type
     ...(nextAttemptAt !== undefined && { nextAttemptAt }),
     ...(startedAt !== undefined && { startedAt }),
     ...(finishedAt !== undefined && { finishedAt }),
+  };
+}
+
+const outcomeNumbers = {
+  succeeded: OutcomeNumber.SUCCEEDED,
+  failed: OutcomeNumber.FAILED,
+  agent_failed: OutcomeNumber.AGENT_FAILED,
+  timed_out: OutcomeNumber.TIMED_OUT,
+  lost: OutcomeNumber.LOST,
+  returned: OutcomeNumber.RETURNED,
+  cancelled: OutcomeNumber.CANCELLED,
+  set_aside: OutcomeNumber.SET_ASIDE,
+} satisfies Record<AttemptOutcome, OutcomeNumber>;
+
+/** One try of a task. */
+export function attemptToMessage(attempt: AttemptRecord): MessageInitShape<typeof AttemptSchema> {
+  const { number, leaseEpoch, agentName, agentId, startedAt, endedAt, outcome, error } = attempt;
+  return {
+    number,
+    leaseEpoch,
+    agent: agentName,
+    agentId: formatId("agent", agentId),
+    startedAt,
+    ...(endedAt !== undefined && { endedAt }),
+    ...(outcome !== undefined && { outcome: outcomeNumbers[outcome] }),
+    ...(error !== undefined && { error: errorToMessage(error) }),
   };
 }
 

@@ -24,3 +24,9 @@ export function leaseLost(): Refusal {
 export function taskEnded(state: string): Refusal {
   return new Refusal("failed-precondition", `the task has ended: it is ${state}`, { reason: "TASK_ENDED" });
 }
+
+export function taskIsLent(): Refusal {
+  return new Refusal("failed-precondition", "an agent has the task: cancel it first, or wait for its end", {
+    reason: "TASK_LENT",
+  });
+}

@@ -51,8 +51,8 @@ export function loansNamedIn({ currentTask, heldLeases }: TaskReport): NamedLoan
     if (!named.has(loanKey(loan))) named.set(loanKey(loan), loan);
   };
   if (currentTask !== undefined) {
-    const { progress, detail } = currentTask;
-    add(currentTask, { accept: true, progress, detail });
+    const { progress, detail, checkpoint } = currentTask;
+    add(currentTask, { accept: true, progress, detail, checkpoint });
   }
   for (const claim of heldLeases) add(claim, { accept: false, progress: undefined, detail: undefined });
   return [...named.values()];

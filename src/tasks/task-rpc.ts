@@ -1,26 +1,37 @@
+import { create } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
+import { AttemptSchema } from "../../gen/drover/v1/task_pb.js";
 import {
+  type BatchCreateTasksRequest,
+  BatchCreateTasksRequestSchema,
+  BatchCreateTasksResponseSchema,
   CancelTaskRequestSchema,
   CancelTaskResponseSchema,
+  type CreateTaskRequest,
   CreateTaskRequestSchema,
   CreateTaskResponseSchema,
   type ListTasksRequest,
+  RetryTaskRequestSchema,
+  RetryTaskResponseSchema,
   type TaskService,
 } from "../../gen/drover/v1/task_service_pb.js";
 import { findAgentId } from "../agents/agent-service.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerOf } from "../identity/caller.ts";
 import { packJson } from "../runtime/json-value.ts";
+import { messageSize } from "../runtime/message-size.ts";
 import { invalidField } from "../runtime/refusal.ts";
 import { parseId } from "../runtime/resource-id.ts";
 import type { Db } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
+import { listAttempts } from "./attempt-store.ts";
 import { MOST_TASK_BYTES, type TaskRules } from "./loan-service.ts";
 import type { TaskChange } from "./task-change.ts";
-import { shownTaskToMessage, stateFromMessage, taskToMessage } from "./task-message.ts";
-import { cancelTask, createTask, showTask } from "./task-service.ts";
-import { listTasks, type TaskFilter } from "./task-store.ts";
+import { attemptToMessage, shownTaskToMessage, stateFromMessage, taskToMessage } from "./task-message.ts";
+import { noSuchTask } from "./task-refusals.ts";
+import { cancelTask, createTasks, type NewTaskWish, retryTask, showTask } from "./task-service.ts";
+import { findHolder, findTasks, listTasks, type TaskFilter } from "./task-store.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 
 const DEFAULT_PRIORITY = 5;
@@ -35,15 +46,7 @@ export function createTaskRpc(
   return {
     async createTask(request, context) {
       const caller = callerOf(context);
-      const { kind, labels, requestId } = request;
-      const wish = {
-        kind,
-        labels,
-        payload: packJson(request.payload),
-        priority: request.priority ?? DEFAULT_PRIORITY,
-        maxRetries: request.maxRetries ?? DEFAULT_MAX_RETRIES,
-        timeoutMs: request.timeout && durationMs(request.timeout),
-      };
+      const wish = wishOf(request);
       let changes: TaskChange[] = [];
       const answer = await answerOnce(db, {
         caller,
@@ -52,9 +55,32 @@ export function createTaskRpc(
         request,
         output: CreateTaskResponseSchema,
         run: async (tx) => {
-          const created = await createTask(tx, caller, wish, requestId);
+          const created = await createTasks(tx, caller, [wish], request.requestId);
           changes = created.changes;
-          return { task: shownTaskToMessage(await showTask(tx, caller.projectId, created.taskId)) };
+          const [task] = await findTasks(tx, caller.projectId, created.taskIds);
+          return task === undefined ? {} : { task: taskToMessage(task) };
+        },
+      });
+      waiting.announce(changes);
+      return answer;
+    },
+
+    async batchCreateTasks(request, context) {
+      const caller = callerOf(context);
+      refuseInnerIds(request);
+      const wishes = request.requests.map(wishOf);
+      let changes: TaskChange[] = [];
+      const answer = await answerOnce(db, {
+        caller,
+        method: "BatchCreateTasks",
+        input: BatchCreateTasksRequestSchema,
+        request,
+        output: BatchCreateTasksResponseSchema,
+        run: async (tx) => {
+          const created = await createTasks(tx, caller, wishes, request.requestId);
+          changes = created.changes;
+          const tasks = await findTasks(tx, caller.projectId, created.taskIds);
+          return { tasks: tasks.map(taskToMessage) };
         },
       });
       waiting.announce(changes);
@@ -85,6 +111,43 @@ export function createTaskRpc(
       return { tasks: rows.map(taskToMessage), nextPageToken };
     },
 
+    async listAttempts(request, context) {
+      const { projectId } = callerOf(context);
+      const { orderBy } = request;
+      const taskId = taskUuid(request.task);
+      const page = readPageRequest(request.pageSize, request.pageToken, ["integer"], [taskId, orderBy]);
+      if ((await findHolder(db, projectId, taskId)) === undefined) throw noSuchTask();
+      const attempts = await listAttempts(db, projectId, taskId, orderBy === "number desc", page);
+      const messages = attempts.map((attempt) => create(AttemptSchema, attemptToMessage(attempt)));
+      const { rows, nextPageToken } = cutPage(
+        messages,
+        page,
+        ({ leaseEpoch }) => [String(leaseEpoch)],
+        (attempt) => messageSize(AttemptSchema, attempt),
+      );
+      return { attempts: rows, nextPageToken };
+    },
+
+    async retryTask(request, context) {
+      const caller = callerOf(context);
+      const taskId = taskUuid(request.task);
+      let changes: TaskChange[] = [];
+      const answer = await answerOnce(db, {
+        caller,
+        method: "RetryTask",
+        input: RetryTaskRequestSchema,
+        request,
+        output: RetryTaskResponseSchema,
+        run: async (tx) => {
+          const { reason, requestId } = request;
+          changes = await retryTask(tx, caller, taskId, { reason, requestId }, rules);
+          return { task: shownTaskToMessage(await showTask(tx, caller.projectId, taskId)) };
+        },
+      });
+      waiting.announce(changes);
+      return answer;
+    },
+
     async cancelTask(request, context) {
       const caller = callerOf(context);
       const taskId = taskUuid(request.task);
@@ -105,6 +168,27 @@ export function createTaskRpc(
       return answer;
     },
   };
+}
+
+function wishOf(request: CreateTaskRequest): NewTaskWish {
+  const { kind, labels, notBefore, requiredLabels } = request;
+  return {
+    kind,
+    labels,
+    payload: packJson(request.payload),
+    priority: request.priority ?? DEFAULT_PRIORITY,
+    maxRetries: request.maxRetries ?? DEFAULT_MAX_RETRIES,
+    timeoutMs: request.timeout && durationMs(request.timeout),
+    notBefore,
+    requirements: { capabilities: [...new Set(request.requiredCapabilities)], labels: requiredLabels },
+  };
+}
+
+/** One id stands for the whole batch: a task of it could not be repeated alone. */
+function refuseInnerIds({ requests }: BatchCreateTasksRequest): void {
+  const place = requests.findIndex(({ requestId }) => requestId !== "");
+  if (place >= 0)
+    throw invalidField(`requests[${place}].request_id`, "must be left out: the batch has one of its own");
 }
 
 /** The UUID of a task's id; validation has refused what is none. */

@@ -5,21 +5,28 @@ import type { PackedJson } from "../runtime/json-value.ts";
 import { newUuid } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import type { Labels } from "../storage/schema.ts";
+import type { Moment } from "../storage/timestamptz.ts";
 import { listStaleResults, type StaleResultRecord } from "./attempt-store.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import { MOST_TASK_BYTES, type TaskRules } from "./loan-service.ts";
+import type { Requirements } from "./match-task.ts";
+import { keepRequirementSets } from "./requirement-store.ts";
 import { type ChangeOrigin, recordChanges, type TaskChange } from "./task-change.ts";
-import { noSuchTask, taskEnded } from "./task-refusals.ts";
+import { noSuchTask, taskEnded, taskIsLent } from "./task-refusals.ts";
 import {
+  endBackoff,
   findHolder,
   findTask,
   findTaskBytes,
-  insertTask,
+  insertTasks,
+  type LockedTask,
   lockTask,
   readCurrentTasks,
   type TaskRecord,
+  waitOf,
   writeCancelled,
+  writeRetried,
 } from "./task-store.ts";
 
 /** In which project a task is changed, and by whom. */
@@ -34,6 +41,9 @@ export interface NewTaskWish {
   labels: Labels;
   maxRetries: number;
   timeoutMs: number | undefined;
+  /** No agent gets it before; undefined: at once. */
+  notBefore: Moment | undefined;
+  requirements: Requirements;
 }
 
 /** A task with the results that were refused, the newest first. */
@@ -42,30 +52,51 @@ export interface ShownTask {
   staleResults: StaleResultRecord[];
 }
 
-/** Adds a task, which is pending at once; the changes are to be announced after the commit. */
+/** Adds a task, as `createTasks` does. */
 export async function createTask(
   tx: Tx,
   caller: TaskOrigin,
   wish: NewTaskWish,
   requestId: string,
 ): Promise<{ taskId: string; changes: TaskChange[] }> {
+  const { taskIds, changes } = await createTasks(tx, caller, [wish], requestId);
+  const [taskId] = taskIds;
+  if (taskId === undefined) throw new Error("of one task that was added there is no id");
+  return { taskId, changes };
+}
+
+/** Adds tasks, which are pending at once, in their order; the changes are to be announced after the commit. */
+export async function createTasks(
+  tx: Tx,
+  caller: TaskOrigin,
+  wishes: readonly NewTaskWish[],
+  requestId: string,
+): Promise<{ taskIds: string[]; changes: TaskChange[] }> {
   const { projectId, actor } = caller;
-  const taskId = newUuid();
-  await insertTask(tx, { projectId, id: taskId, ...wish });
-  const change: TaskChange = {
-    type: "task.created",
+  const tasks = wishes.map((wish) => ({ id: newUuid(), ...wish }));
+  await keepRequirementSets(
+    tx,
     projectId,
-    taskId,
-    kind: wish.kind,
-    from: "",
-    to: "pending",
-    agentId: undefined,
-    leaseEpoch: 0n,
-    reason: "",
-    dueInMs: 0,
-  };
-  await recordChanges(tx, [change], { actor, requestId });
-  return { taskId, changes: [change] };
+    wishes.map(({ requirements }) => requirements),
+  );
+  const waits = await insertTasks(tx, projectId, tasks);
+  const changes = tasks.map(
+    ({ id: taskId, kind, requirements }, place): TaskChange => ({
+      type: "task.created",
+      projectId,
+      taskId,
+      kind,
+      from: "",
+      to: "pending",
+      agentId: undefined,
+      leaseEpoch: 0n,
+      reason: "",
+      dueInMs: waits[place] ?? 0,
+      requirements,
+    }),
+  );
+  await recordChanges(tx, changes, { actor, requestId });
+  return { taskIds: tasks.map(({ id }) => id), changes };
 }
 
 /** The project's task with what was refused of it, or NOT_FOUND. */
@@ -122,14 +153,53 @@ export async function cancelTask(
 }
 
 /**
+ * Makes a task wait again that failed, was cancelled or set aside, with all of its chances; one that waits for its
+ * backoff waits no longer. Throws NOT_FOUND, and FAILED_PRECONDITION where it succeeded (TASK_ENDED) or an agent has it
+ * (TASK_LENT).
+ */
+export async function retryTask(
+  tx: Tx,
+  caller: Caller,
+  taskId: string,
+  wish: { reason: string; requestId: string },
+  rules: TaskRules,
+): Promise<TaskChange[]> {
+  const { projectId, actor } = caller;
+  const task = await lockTask(tx, projectId, taskId);
+  if (task === undefined) throw noSuchTask();
+  const { kind, requirements, leaseEpoch, state: from } = task;
+  const decision = decideTask(task, { kind: "retry" }, rules.backoff);
+  if (decision.kind === "hasten") {
+    if (!(await endBackoff(tx, projectId, taskId))) return [];
+  } else if (decision.kind === "retry") {
+    await keepRequirementSets(tx, projectId, [requirements]);
+    await writeRetried(tx, projectId, taskId);
+  } else {
+    throw from === "leased" || from === "running" ? taskIsLent() : taskEnded(from);
+  }
+  const change: TaskChange = {
+    type: "task.requeued",
+    projectId,
+    taskId,
+    kind,
+    from,
+    to: "pending",
+    agentId: undefined,
+    leaseEpoch,
+    reason: wish.reason === "" ? "retried by an operator" : wish.reason,
+    dueInMs: await waitOf(tx, projectId, taskId),
+    requirements,
+  };
+  // That a pending task waits no longer is no change of its state.
+  if (decision.kind === "retry") await recordChanges(tx, [change], { actor, requestId: wish.requestId });
+  return [change];
+}
+
+/**
  * Locks a task and, before it, the agent that holds it: the order in which everyone takes these locks. The holder is
  * read first and may change before it is locked; then it is read anew.
  */
-async function lockWithHolder(
-  tx: Tx,
-  projectId: string,
-  taskId: string,
-): Promise<NonNullable<Awaited<ReturnType<typeof lockTask>>>> {
+async function lockWithHolder(tx: Tx, projectId: string, taskId: string): Promise<LockedTask> {
   for (;;) {
     const seen = await findHolder(tx, projectId, taskId);
     if (seen === undefined) throw noSuchTask();

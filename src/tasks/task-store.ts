@@ -3,7 +3,9 @@ import type { PackedJson } from "../runtime/json-value.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import type { PageRequest } from "../storage/page.ts";
 import type { JsonObject, Labels } from "../storage/schema.ts";
-import { type Moment, parseTimestamptz } from "../storage/timestamptz.ts";
+import { formatTimestamptz, type Moment, parseTimestamptz } from "../storage/timestamptz.ts";
+import type { Requirements } from "./match-task.ts";
+import { columnOfRequirements, requirementSetId, requirementsOfColumn } from "./requirement-store.ts";
 import type { Task, TaskState } from "./task.ts";
 
 /** A task as answers show it. Payload and result are the text of their JSON; undefined where there is none. */
@@ -23,6 +25,10 @@ export interface TaskRecord {
   /** How long the lease still lasts, 0 once it ended; undefined where the task is not lent. */
   remainingMs: number | undefined;
   timeoutMs: number | undefined;
+  notBefore: Moment | undefined;
+  requirements: Requirements;
+  /** Text of its JSON; undefined where there is none. */
+  checkpoint: string | undefined;
   /** Name of the agent that holds it or held it last. */
   agentName: string | undefined;
   progress: number;
@@ -51,6 +57,9 @@ export interface TaskRow extends Record<string, unknown> {
   lease_epoch: bigint;
   remaining_ms: number | null;
   timeout_ms: bigint | null;
+  not_before: string | null;
+  requirements: string | null;
+  checkpoint: string | null;
   agent_name: string | null;
   progress: number;
   detail: string;
@@ -63,7 +72,7 @@ export interface TaskRow extends Record<string, unknown> {
 }
 
 const plainColumns = `t.id, t.kind, t.state, t.priority, t.labels, t.max_retries, t.retries, t.losses, t.attempt,
-  t.lease_epoch, t.timeout_ms, t.progress, t.detail, t.error_message, t.error_context, t.created_at, t.started_at,
+  t.lease_epoch, t.timeout_ms, t.not_before, t.requirements, t.progress, t.detail, t.error_message, t.error_context, t.created_at, t.started_at,
   t.finished_at, a.name AS agent_name,
   CASE WHEN t.state IN ('leased', 'running')
     THEN greatest(0, ceil(extract(epoch FROM t.lease_expires_at - clock_timestamp()) * 1000))::float8
@@ -71,7 +80,7 @@ const plainColumns = `t.id, t.kind, t.state, t.priority, t.labels, t.max_retries
   CASE WHEN t.state = 'pending' AND t.due_at > clock_timestamp() THEN t.due_at END AS next_attempt_at`;
 
 /** Columns of a TaskRow, of a task `t` and its agent `a`. */
-export const recordColumns: SQL = sql.raw(`${plainColumns}, t.payload, t.result`);
+export const recordColumns: SQL = sql.raw(`${plainColumns}, t.payload, t.result, t.checkpoint`);
 
 /** Joins the agent `a` to a task `t`; also one that was removed. */
 export const withAgentName: SQL = sql.raw(
@@ -79,8 +88,9 @@ export const withAgentName: SQL = sql.raw(
 );
 
 /** About how large the message of a task `t` is, in bytes, and rather less than more of it. */
-export const taskBytes: SQL = sql.raw(`(1024 + t.payload_bytes + t.result_bytes + t.error_bytes
-  + octet_length(t.labels::text) + octet_length(to_json(t.detail)::text))`);
+export const taskBytes: SQL =
+  sql.raw(`(1024 + t.payload_bytes + t.result_bytes + t.error_bytes + t.checkpoint_bytes
+  + octet_length(t.labels::text) + coalesce(octet_length(t.requirements::text), 0) + octet_length(to_json(t.detail)::text))`);
 
 export function taskOfRow(row: TaskRow): TaskRecord {
   return {
@@ -99,6 +109,9 @@ export function taskOfRow(row: TaskRow): TaskRecord {
     leaseEpoch: row.lease_epoch,
     remainingMs: row.remaining_ms ?? undefined,
     timeoutMs: row.timeout_ms === null ? undefined : Number(row.timeout_ms),
+    notBefore: momentOf(row.not_before),
+    requirements: requirementsOfColumn(row.requirements),
+    checkpoint: row.checkpoint ?? undefined,
     agentName: row.agent_name ?? undefined,
     progress: row.progress,
     detail: row.detail,
@@ -122,7 +135,6 @@ function momentOf(text: string | null): Moment | undefined {
 }
 
 export interface NewTask {
-  projectId: string;
   id: string;
   kind: string;
   priority: number;
@@ -130,17 +142,52 @@ export interface NewTask {
   labels: Labels;
   maxRetries: number;
   timeoutMs: number | undefined;
+  /** When it is due; undefined: at once. */
+  notBefore: Moment | undefined;
+  requirements: Requirements;
 }
 
-/** Adds a pending task, due at once. */
-export async function insertTask(tx: Tx, task: NewTask): Promise<void> {
-  await tx.execute(sql`
-    INSERT INTO tasks (project_id, id, kind, priority, payload, payload_bytes, labels, max_retries, timeout_ms,
-      created_at, due_at)
-    SELECT ${task.projectId}::uuid, ${task.id}::uuid, ${task.kind}::text, ${task.priority}::smallint,
-      ${task.payload?.text ?? null}::json, ${task.payload?.bytes ?? 0}::int, ${JSON.stringify(task.labels)}::jsonb, ${task.maxRetries}::int,
-      ${task.timeoutMs ?? null}::bigint, moment.at, moment.at
-    FROM (SELECT clock_timestamp() AS at) moment`);
+/**
+ * Adds pending tasks of one project, all by one statement; resolves to how long each waits for its moment, in ms, in the
+ * same order. Their requirement sets must be kept by the transaction.
+ */
+export async function insertTasks(tx: Tx, projectId: string, tasks: readonly NewTask[]): Promise<number[]> {
+  const column = <T>(of: (task: NewTask) => T) => sql.param(tasks.map(of));
+  const rows = await tx.execute<{ id: string; wait_ms: number }>(sql`
+    WITH added AS (
+      INSERT INTO tasks (project_id, id, kind, priority, payload, payload_bytes, labels, max_retries, timeout_ms,
+        not_before, requirements, requirement_set, created_at, due_at)
+      SELECT ${projectId}::uuid, n.id, n.kind, n.priority, n.payload::json, n.payload_bytes, n.labels::jsonb,
+        n.max_retries, n.timeout_ms, n.not_before, n.requirements::jsonb, n.requirement_set, moment.at,
+        greatest(moment.at, n.not_before)
+      FROM (SELECT clock_timestamp() AS at) moment, unnest(
+        ${column(({ id }) => id)}::uuid[], ${column(({ kind }) => kind)}::text[],
+        ${column(({ priority }) => priority)}::smallint[], ${column(({ payload }) => payload?.text ?? null)}::text[],
+        ${column(({ payload }) => payload?.bytes ?? 0)}::int[],
+        ${column(({ labels }) => JSON.stringify(labels))}::text[], ${column(({ maxRetries }) => maxRetries)}::int[],
+        ${column(({ timeoutMs }) => timeoutMs ?? null)}::bigint[],
+        ${column(({ notBefore }) => (notBefore === undefined ? null : formatTimestamptz(notBefore)))}::timestamptz[],
+        ${column(({ requirements }) => columnOfRequirements(requirements))}::text[],
+        ${column(({ requirements }) => requirementSetId(requirements))}::uuid[]
+      ) AS n(id, kind, priority, payload, payload_bytes, labels, max_retries, timeout_ms, not_before, requirements,
+        requirement_set)
+      RETURNING id, due_at, created_at
+    )
+    SELECT id, ceil(extract(epoch FROM due_at - created_at) * 1000)::float8 AS wait_ms FROM added`);
+  const waits = new Map([...rows].map((row) => [row.id, row.wait_ms]));
+  return tasks.map(({ id }) => waits.get(id) ?? 0);
+}
+
+/** The tasks of these ids, in this order; those that are not there are left out. */
+export async function findTasks(
+  db: Db | Tx,
+  projectId: string,
+  ids: readonly string[],
+): Promise<TaskRecord[]> {
+  const rows = await db.execute<TaskRow>(sql`
+    SELECT ${recordColumns} FROM unnest(${sql.param(ids)}::uuid[]) WITH ORDINALITY AS wanted(id, place)
+    JOIN tasks t ON t.project_id = ${projectId} AND t.id = wanted.id ${withAgentName} ORDER BY wanted.place`);
+  return [...rows].map(taskOfRow);
 }
 
 export async function findTask(db: Db | Tx, projectId: string, id: string): Promise<TaskRecord | undefined> {
@@ -151,7 +198,7 @@ export async function findTask(db: Db | Tx, projectId: string, id: string): Prom
 
 /** Who holds a task at the moment, without a lock; undefined where there is no such task. */
 export async function findHolder(
-  tx: Tx,
+  tx: Db | Tx,
   projectId: string,
   id: string,
 ): Promise<{ agentId: string | undefined } | undefined> {
@@ -162,13 +209,12 @@ export async function findHolder(
 }
 
 /** A task under its lock, as its rules see it. */
-export async function lockTask(
-  tx: Tx,
-  projectId: string,
-  id: string,
-): Promise<(Task & { kind: string }) | undefined> {
+export type LockedTask = Task & { kind: string; requirements: Requirements };
+
+export async function lockTask(tx: Tx, projectId: string, id: string): Promise<LockedTask | undefined> {
   const [row] = await tx.execute<{
     kind: string;
+    requirements: string | null;
     state: TaskState;
     agent_id: string | null;
     max_retries: number;
@@ -176,11 +222,19 @@ export async function lockTask(
     losses: number;
     lease_epoch: bigint;
   }>(sql`
-    SELECT kind, state, agent_id, max_retries, retries, losses, lease_epoch FROM tasks
+    SELECT kind, requirements, state, agent_id, max_retries, retries, losses, lease_epoch FROM tasks
     WHERE project_id = ${projectId} AND id = ${id} FOR UPDATE`);
   if (row === undefined) return undefined;
   const { kind, state, agent_id: agentId, retries, losses } = row;
-  const basics = { kind, maxRetries: row.max_retries, retries, losses, leaseEpoch: row.lease_epoch };
+  const requirements = requirementsOfColumn(row.requirements);
+  const basics = {
+    kind,
+    requirements,
+    maxRetries: row.max_retries,
+    retries,
+    losses,
+    leaseEpoch: row.lease_epoch,
+  };
   if (state !== "leased" && state !== "running") return { ...basics, state };
   if (agentId === null) throw new Error("a lent task without an agent passed the table's check");
   return { ...basics, state, agentId };
@@ -192,6 +246,32 @@ export async function writeCancelled(tx: Tx, projectId: string, id: string, reas
     UPDATE tasks SET state = 'cancelled', finished_at = clock_timestamp(), error_message = ${reason}, error_context = NULL,
       error_bytes = octet_length(${reason}::text)
     WHERE project_id = ${projectId} AND id = ${id}`);
+}
+
+/** Makes a locked task that has ended wait again, with all of its chances; its place is by its age. */
+export async function writeRetried(tx: Tx, projectId: string, id: string): Promise<void> {
+  await tx.execute(sql`
+    UPDATE tasks SET state = 'pending', retries = 0, losses = 0, forgiven_epoch = lease_epoch, finished_at = NULL,
+      error_message = NULL, error_context = NULL, error_bytes = 0, due_at = greatest(created_at, not_before)
+    WHERE project_id = ${projectId} AND id = ${id}`);
+}
+
+/** Ends the backoff of a locked pending task, not what its creator has it wait for; false where it does not wait. */
+export async function endBackoff(tx: Tx, projectId: string, id: string): Promise<boolean> {
+  const rows = await tx.execute(sql`
+    UPDATE tasks SET due_at = greatest(created_at, not_before)
+    WHERE project_id = ${projectId} AND id = ${id} AND state = 'pending' AND due_at > clock_timestamp()
+      AND due_at > greatest(created_at, not_before)
+    RETURNING 1`);
+  return rows.length > 0;
+}
+
+/** In how many ms a pending task may be claimed; 0: now. */
+export async function waitOf(tx: Tx, projectId: string, id: string): Promise<number> {
+  const [row] = await tx.execute<{ wait_ms: number }>(sql`
+    SELECT greatest(0, ceil(extract(epoch FROM due_at - clock_timestamp()) * 1000))::float8 AS wait_ms FROM tasks
+    WHERE project_id = ${projectId} AND id = ${id}`);
+  return row?.wait_ms ?? 0;
 }
 
 /** About how large a task's message is, in bytes; 0 where there is no such task. */
@@ -268,7 +348,7 @@ export async function listTasks(
       FROM found t WINDOW places AS (ORDER BY ${order} ROWS UNBOUNDED PRECEDING)
     )
     SELECT ${sql.raw(plainColumns)}, CASE WHEN t.fits THEN t.payload END AS payload,
-      CASE WHEN t.fits THEN t.result END AS result, t.created_at::text AS sort_time, t.fits
+      CASE WHEN t.fits THEN t.result END AS result, CASE WHEN t.fits THEN t.checkpoint END AS checkpoint, t.created_at::text AS sort_time, t.fits
     FROM sized t ${withAgentName} ORDER BY ${order}`);
   const tasks = [...rows].map((row) => ({ ...taskOfRow(row), sortTime: row.sort_time }));
   return { tasks, fitting: rows.filter((row) => row.fits).length };

@@ -1,5 +1,7 @@
 import type { Service } from "../runtime/service.ts";
-import type { AwaitedTasks } from "./claim-store.ts";
+import type { Holder } from "./loan-store.ts";
+import { meets, NO_REQUIREMENTS, type Offer } from "./match-task.ts";
+import type { AwaitedTasks, DueTasks } from "./requirement-store.ts";
 import type { TaskChange } from "./task-change.ts";
 
 /** How often the database is asked for what this process was not told: tasks of other replicas, and missed timers. */
@@ -18,8 +20,10 @@ export interface WaitingClaim {
   looked(wakeUps: number): void;
   /** Wake-ups so far. */
   readonly wakeUps: number;
-  /** Another one of the same wish should look: this one found something, and there may be more. */
-  handOn(): void;
+  /** What its agent has to offer, as the newest look has seen it: the claim is woken for what it may run. */
+  offer: Offer | undefined;
+  /** Others should look: this one found such tasks, and there may be more. */
+  handOn(found: readonly Omit<DueTasks, "projectId">[]): void;
   /** Ends the wait. A wake-up that no look has answered goes to the next one. */
   leave(): void;
 }
@@ -27,7 +31,7 @@ export interface WaitingClaim {
 /** Hears what happens to tasks, without waiting for any in particular. */
 export interface TaskListener {
   /** A task may be claimed now, as far as this process knows. */
-  due(task: { projectId: string; kind: string }): void;
+  due(task: DueTasks): void;
   /** A change was committed. */
   changed(change: TaskChange): void;
 }
@@ -38,9 +42,10 @@ export interface TaskListener {
  * promises nothing.
  */
 export class WaitingClaims implements Service {
-  readonly #findDue: (awaited: AwaitedTasks[]) => Promise<AwaitedTasks[]>;
+  readonly #sources: ClaimSources;
   readonly #onError: (error: unknown) => void;
-  readonly #claims = new Set<Claim>();
+  /** By project, so that one project's crowd costs no other a search. */
+  readonly #claims = new Map<string, Set<Claim>>();
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #listeners: TaskListener[] = [];
   #poll: NodeJS.Timeout | undefined;
@@ -48,12 +53,8 @@ export class WaitingClaims implements Service {
   #busy = false;
   #stopped = false;
 
-  /** `findDue` answers which of the awaited tasks are there. */
-  constructor(
-    findDue: (awaited: AwaitedTasks[]) => Promise<AwaitedTasks[]>,
-    onError: (error: unknown) => void,
-  ) {
-    this.#findDue = findDue;
+  constructor(sources: ClaimSources, onError: (error: unknown) => void) {
+    this.#sources = sources;
     this.#onError = onError;
   }
 
@@ -74,7 +75,7 @@ export class WaitingClaims implements Service {
     clearInterval(this.#poll);
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
-    for (const claim of this.#claims) claim.wake();
+    for (const claims of this.#claims.values()) for (const claim of claims) claim.wake(undefined);
     await this.#polling;
   }
 
@@ -84,15 +85,23 @@ export class WaitingClaims implements Service {
   }
 
   /** Takes a place; to be taken before the first look, so that what comes between look and wait is not missed. */
-  enter(projectId: string, kinds: string[]): WaitingClaim {
+  enter(projectId: string, agentId: string, kinds: string[]): WaitingClaim {
     const claim = new Claim(
       projectId,
+      agentId,
       new Set(kinds),
-      (from) => this.#wakeOne(from),
-      (gone) => this.#claims.delete(gone),
+      (due) => this.#wakeOne(due),
+      () => this.#remove(claim),
     );
-    this.#claims.add(claim);
+    const claims = this.#claims.get(projectId) ?? new Set();
+    this.#claims.set(projectId, claims.add(claim));
     return claim;
+  }
+
+  #remove(claim: Claim): void {
+    const claims = this.#claims.get(claim.projectId);
+    claims?.delete(claim);
+    if (claims?.size === 0) this.#claims.delete(claim.projectId);
   }
 
   /** For those who wait in a way of their own. */
@@ -108,10 +117,13 @@ export class WaitingClaims implements Service {
       if (change.dueInMs === undefined) continue;
       if (change.dueInMs === 0) this.#tellDue(change);
       else
-        delays.set(`${change.projectId} ${change.dueInMs} ${change.kind}`, {
-          change,
-          delayMs: change.dueInMs,
-        });
+        delays.set(
+          JSON.stringify([change.projectId, change.dueInMs, change.kind, change.requirements ?? null]),
+          {
+            change,
+            delayMs: change.dueInMs,
+          },
+        );
     }
     for (const { change, delayMs } of delays.values()) this.#wakeLater(change, delayMs);
   }
@@ -126,62 +138,95 @@ export class WaitingClaims implements Service {
     this.#timers.add(timer);
   }
 
-  #tellDue(change: TaskChange): void {
-    this.#wakeOne(change);
-    for (const listener of this.#listeners) listener.due(change);
+  #tellDue({ projectId, kind, requirements = NO_REQUIREMENTS }: TaskChange): void {
+    const due = { projectId, kind, requirements };
+    this.#wakeOne(due);
+    for (const listener of this.#listeners) listener.due(due);
   }
 
-  #wakeOne(task: { projectId: string; kind: string | undefined }): void {
-    for (const claim of this.#claims) {
-      if (claim.wakeUps > claim.answered || !claim.wants(task)) continue;
-      claim.wake();
-      return;
+  /** False where nobody waits who could run it. */
+  #wakeOne(due: DueTasks): boolean {
+    let wanted = false;
+    for (const claim of this.#claims.get(due.projectId) ?? []) {
+      if (!claim.wants(due)) continue;
+      wanted = true;
+      if (claim.wakeUps > claim.answered) continue;
+      claim.wake(due);
+      return true;
     }
+    return wanted;
+  }
+
+  async #refreshOffers(projectIds: ReadonlySet<string>): Promise<void> {
+    const claims = [...projectIds].flatMap((projectId) => [...(this.#claims.get(projectId) ?? [])]);
+    const offers = await this.#sources.readOffers(claims);
+    for (const claim of claims) claim.offer = offers.get(claim.agentId) ?? claim.offer;
   }
 
   async #askDatabase(): Promise<void> {
     const awaited = new Map<string, AwaitedTasks>();
-    for (const { projectId, kinds } of this.#claims) {
+    for (const { projectId, kinds } of [...this.#claims.values()].flatMap((claims) => [...claims])) {
       if (kinds.size === 0) awaited.set(projectId, { projectId, kind: undefined });
       for (const kind of kinds) awaited.set(`${projectId} ${kind}`, { projectId, kind });
     }
     try {
-      for (const due of await this.#findDue([...awaited.values()])) this.#wakeOne(due);
+      const unwanted = (await this.#sources.findDue([...awaited.values()])).filter(
+        (due) => !this.#wakeOne(due),
+      );
+      if (unwanted.length === 0) return;
+      // Some agent may have learned something since it began to wait.
+      await this.#refreshOffers(new Set(unwanted.map(({ projectId }) => projectId)));
+      for (const due of unwanted) this.#wakeOne(due);
     } catch (error) {
       this.#onError(error);
     }
   }
 }
 
+/** What those who wait are told by the database. */
+export interface ClaimSources {
+  /** Which of the awaited tasks are there. */
+  findDue(awaited: AwaitedTasks[]): Promise<DueTasks[]>;
+  /** What agents have to offer, by their ids. */
+  readOffers(agents: Holder[]): Promise<ReadonlyMap<string, Offer>>;
+}
+
 class Claim implements WaitingClaim {
   readonly projectId: string;
+  readonly agentId: string;
   readonly kinds: ReadonlySet<string>;
+  offer: Offer | undefined;
   wakeUps = 0;
   answered = 0;
-  readonly #wakeNext: (task: { projectId: string; kind: string | undefined }) => void;
-  readonly #onLeave: (claim: Claim) => void;
+  /** Those that no look has answered, the oldest first; undefined: look, whatever there may be. */
+  #signs: (DueTasks | undefined)[] = [];
+  readonly #wakeNext: (due: DueTasks) => void;
+  readonly #onLeave: () => void;
   #resolve: (() => void) | undefined;
 
   constructor(
     projectId: string,
+    agentId: string,
     kinds: ReadonlySet<string>,
-    wakeNext: (task: { projectId: string; kind: string | undefined }) => void,
-    onLeave: (claim: Claim) => void,
+    wakeNext: (due: DueTasks) => void,
+    onLeave: () => void,
   ) {
     this.projectId = projectId;
+    this.agentId = agentId;
     this.kinds = kinds;
     this.#wakeNext = wakeNext;
     this.#onLeave = onLeave;
   }
 
-  /** A task whose kind is not known interests those that take any kind. */
-  wants(task: { projectId: string; kind: string | undefined }): boolean {
-    if (task.projectId !== this.projectId) return false;
-    return this.kinds.size === 0 || (task.kind !== undefined && this.kinds.has(task.kind));
+  /** A task whose kind is not known interests those that take any kind. Before its first look a claim wants everything. */
+  wants({ kind, requirements }: DueTasks): boolean {
+    const ofKind = this.kinds.size === 0 || (kind !== undefined && this.kinds.has(kind));
+    return ofKind && (this.offer === undefined || meets(requirements, this.offer));
   }
 
-  wake(): void {
+  wake(sign: DueTasks | undefined): void {
     this.wakeUps += 1;
+    this.#signs.push(sign);
     this.#resolve?.();
   }
 
@@ -205,16 +250,20 @@ class Claim implements WaitingClaim {
   }
 
   looked(wakeUps: number): void {
+    this.#signs.splice(0, wakeUps - this.answered);
     this.answered = Math.max(this.answered, wakeUps);
   }
 
-  handOn(): void {
-    if (this.kinds.size === 0) this.#wakeNext({ projectId: this.projectId, kind: undefined });
-    for (const kind of this.kinds) this.#wakeNext({ projectId: this.projectId, kind });
+  handOn(found: readonly Omit<DueTasks, "projectId">[]): void {
+    const { projectId } = this;
+    const kinds = new Map(
+      found.map(({ kind, requirements }) => [JSON.stringify([kind, requirements]), { kind, requirements }]),
+    );
+    for (const due of kinds.values()) this.#wakeNext({ projectId, ...due });
   }
 
   leave(): void {
-    this.#onLeave(this);
-    if (this.wakeUps > this.answered) this.handOn();
+    this.#onLeave();
+    for (const sign of this.#signs) if (sign !== undefined) this.#wakeNext(sign);
   }
 }

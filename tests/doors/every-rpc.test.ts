@@ -17,7 +17,7 @@ import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { PassService } from "../../gen/drover/v1/pass_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
 import { RunStatus } from "../../gen/drover/v1/run_pb.js";
-import { TaskState } from "../../gen/drover/v1/task_pb.js";
+import { AttemptOutcome, TaskState } from "../../gen/drover/v1/task_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { IssueState } from "../../gen/drover/v1/tracker_pb.js";
@@ -31,6 +31,7 @@ import { uniqueName } from "../helpers/fleet.ts";
 const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
 const { claimTasks, updateTask, completeTask, failTask, leave } = AgentService.method;
 const { createTask, getTask, listTasks, cancelTask } = TaskService.method;
+const { batchCreateTasks, listAttempts, retryTask } = TaskService.method;
 const { getAgent, listAgents, listErrorGroups, listErrors, removeAgent, resetAgent, sendCommand } =
   FleetService.method;
 const { createToken, getToken, listTokens, revokeToken } = TokenService.method;
@@ -143,7 +144,8 @@ async function tellOfTasks(story: Story, operator: CallOptions, agent: CallOptio
   const { tasks } = await story.tell(claimTasks, { kinds: ["hash"], max: 3, wait: { seconds: 5n } }, agent);
   expect(tasks.map(({ id }) => id)).toEqual([done, failed, cancelled]);
   const lease = { leaseEpoch: 1n };
-  await story.tell(updateTask, { ...lease, task: done, progress: 0.5, detail: "half" }, agent);
+  const half = { ...lease, task: done, progress: 0.5, detail: "half", checkpoint: json({ at: [1, null] }) };
+  expect((await story.tell(updateTask, half, agent)).lease?.epoch).toBe(1n);
   const { task } = await story.tell(
     completeTask,
     { ...lease, task: done, result: json([1, { a: null }]) },
@@ -216,6 +218,51 @@ async function tellOfPasses(story: Story, operator: CallOptions, agent: CallOpti
   await story.tell(deleteTracker, { tracker: id, requestId: "k-3" }, operator);
   expect(await story.tellRefusal(getTracker, { tracker: id }, operator)).toBe(Code.NotFound);
 }
+
+/** Tasks that not every agent may run, and one that is tried anew. */
+async function tellOfRequirements(story: Story, operator: CallOptions, agent: CallOptions): Promise<void> {
+  const needs = { requiredCapabilities: ["cuda"], requiredLabels: { zone: "moon" } };
+  const requests = [
+    { kind: "picky", payload: json({ n: 1 }), ...needs },
+    { kind: "picky", notBefore: { seconds: 4_000_000_000n, nanos: 5_000 }, priority: 9 },
+    { kind: "picky", requiredCapabilities: ["cuda"] },
+  ];
+  const batch = { requests, requestId: "b-1" };
+  const { tasks } = await story.tell(batchCreateTasks, batch, operator);
+  expect((await story.tell(batchCreateTasks, batch, operator)).tasks.map(({ id }) => id)).toEqual(
+    tasks.map(({ id }) => id),
+  );
+  expect(tasks[0]).toMatchObject({ kind: "picky", ...needs });
+  expect(tasks[1]).toMatchObject({
+    notBefore: requests[1]?.notBefore,
+    nextAttemptAt: requests[1]?.notBefore,
+  });
+  const named = { requests: [{ kind: "picky", requestId: "mine" }] };
+  expect(await story.tellRefusal(batchCreateTasks, named, operator)).toBe(Code.InvalidArgument);
+  const claimed = await story.tell(claimTasks, { kinds: ["picky"], max: 3 }, agent);
+  const task = tasks[2]?.id ?? "";
+  expect(claimed.tasks.map(({ id }) => id)).toEqual([task]);
+  expect(await story.tellRefusal(retryTask, { task }, operator)).toBe(Code.FailedPrecondition);
+  const failure = { task, leaseEpoch: 1n, error: { message: "no" }, retryable: false };
+  await story.tell(failTask, failure, agent);
+  const retried = await story.tell(retryTask, { task, reason: "again", requestId: "b-2" }, operator);
+  expect(retried.task).toMatchObject({ state: TaskState.PENDING, attempt: 1 });
+  const again = await story.tell(claimTasks, { kinds: ["picky"], max: 3 }, agent);
+  expect(again.tasks.map(({ attempt }) => attempt)).toEqual([2]);
+  const { attempts } = await story.tell(listAttempts, { task, orderBy: "number desc" }, operator);
+  expect(attempts.map(({ number, outcome }) => [number, outcome])).toEqual([
+    [2, undefined],
+    [1, AttemptOutcome.FAILED],
+  ]);
+  await story.tell(completeTask, { task, leaseEpoch: 2n }, agent);
+  const page = await story.tell(listAttempts, { task, pageSize: 1 }, operator);
+  const rest = { task, pageSize: 1, pageToken: page.nextPageToken };
+  expect((await story.tell(listAttempts, rest, operator)).attempts.map(({ number }) => number)).toEqual([2]);
+  expect(await story.tellRefusal(retryTask, { task }, operator)).toBe(Code.FailedPrecondition);
+  expect(await story.tellRefusal(listAttempts, { task: NOBODY }, operator)).toBe(Code.NotFound);
+}
+
+const NOBODY = "task_01920000-0000-7000-8000-000000000002";
 
 async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: string[]; called: Set<string> }> {
   const story = new Story(doors.door(name));
@@ -319,6 +366,7 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   await story.tell(heartbeat, { status: AgentStatus.BENCHMARKED, session: session(3n) }, agent);
   await tellOfTasks(story, operator, agent);
   await tellOfPasses(story, operator, agent);
+  await tellOfRequirements(story, operator, agent);
   const { secret } = await story.tell(rotateToken, { requestId: "r-4" }, agent);
   await story.tell(heartbeat, { status: AgentStatus.ONLINE, session: session(4n) }, { token: secret });
   expect(await story.tellRefusal(heartbeat, { status: AgentStatus.ONLINE }, agent)).toBe(

@@ -54,8 +54,8 @@ const KIB = 1024;
 const online = AgentStatus.ONLINE;
 const error = { severity: Severity.WARNING, message: "hot" };
 const report = { severity: Severity.MINOR, message: "hot" };
-const { claimTasks, enroll, heartbeat, reportError, rotateToken } = AgentService.method;
-const { createTask, listTasks } = TaskService.method;
+const { claimTasks, enroll, heartbeat, reportError, rotateToken, updateTask } = AgentService.method;
+const { batchCreateTasks, createTask, listTasks } = TaskService.method;
 const { createToken, listTokens } = TokenService.method;
 const { listAgents, listErrors, listErrorGroups } = FleetService.method;
 const { listAuditEntries } = EventService.method;
@@ -121,6 +121,17 @@ const ofAgents: Limit[] = [
     request: (size) => ({ status: online, error: { ...error, context: nested(size) } }),
     cap: 32,
     field: "error.context",
+  }),
+  limit({
+    what: "bytes of a checkpoint in a heartbeat",
+    as: "agent",
+    method: heartbeat,
+    request: (size) => ({
+      status: online,
+      currentTask: { taskId: "task_x", checkpoint: fromJson(ValueSchema, json(size)) },
+    }),
+    cap: 64 * KIB,
+    field: "current_task.checkpoint",
   }),
   limit({
     what: "bytes of device_info",
@@ -271,6 +282,48 @@ const ofEnrollments: Limit[] = [
 ];
 
 const ofOperators: Limit[] = [
+  limit({
+    what: "tasks of a batch",
+    as: "operator",
+    method: batchCreateTasks,
+    request: (size) => ({ requests: list(size).map(() => ({ kind: "limits" })) }),
+    cap: 1000,
+    field: "requests",
+  }),
+  limit({
+    what: "bytes of a payload in a batch",
+    as: "operator",
+    method: batchCreateTasks,
+    request: (size) => ({
+      requests: [{ kind: "limits" }, { kind: "limits", payload: fromJson(ValueSchema, json(size)) }],
+    }),
+    cap: 256 * KIB,
+    field: "requests[1].payload",
+  }),
+  limit({
+    what: "required capabilities",
+    as: "operator",
+    method: createTask,
+    request: (size) => ({ kind: "limits", requiredCapabilities: list(size) }),
+    cap: 64,
+    field: "required_capabilities",
+  }),
+  limit({
+    what: "characters of a required capability",
+    as: "operator",
+    method: createTask,
+    request: (size) => ({ kind: "limits", requiredCapabilities: [astral(size)] }),
+    cap: 128,
+    field: "required_capabilities[0]",
+  }),
+  limit({
+    what: "required labels",
+    as: "operator",
+    method: createTask,
+    request: (size) => ({ kind: "limits", requiredLabels: pairs(size) }),
+    cap: 64,
+    field: "required_labels",
+  }),
   limit({
     what: "bytes of a payload",
     as: "operator",
@@ -481,6 +534,22 @@ describe.each(DOORS)("%s", (name) => {
       "session.sequence",
     ]);
   });
+});
+
+test.each(DOORS)("%s: UpdateTask: bytes of a checkpoint, 65536 and no more", async (name) => {
+  const door = doors.door(name);
+  const kind = uniqueName("kind");
+  messageOf(await door.call(createTask, { kind }, { token: doors.server.operatorToken }));
+  const { tasks } = messageOf(await door.call(claimTasks, { kinds: [kind] }, { token: agent.token }));
+  const update = (size: number) => ({
+    task: tasks[0]?.id ?? "",
+    leaseEpoch: 1n,
+    checkpoint: fromJson(ValueSchema, json(size)),
+  });
+  messageOf(await door.call(updateTask, update(64 * KIB), { token: agent.token }));
+  const refusal = refusalOf(await door.call(updateTask, update(64 * KIB + 1), { token: agent.token }));
+  expect(refusal.code).toBe(Code.InvalidArgument);
+  expect(refusal.violations.map(({ field }) => field)).toEqual(["checkpoint"]);
 });
 
 test("an agent keeps what was at the cap and nothing of what was over it", async () => {

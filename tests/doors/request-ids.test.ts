@@ -17,7 +17,7 @@ import { newAgent, newToken, uniqueName } from "../helpers/fleet.ts";
 
 const { heartbeat, reportError, rotateToken } = AgentService.method;
 const { listAgents, removeAgent, resetAgent } = FleetService.method;
-const { createTask } = TaskService.method;
+const { cancelTask, createTask } = TaskService.method;
 const { createToken } = TokenService.method;
 
 const doors = useDoors();
@@ -123,6 +123,33 @@ const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
       },
       other: { kind, priority: 9 },
       effects: () => count`SELECT count(*) AS n FROM tasks WHERE kind = ${kind}`,
+    };
+  },
+  BatchCreateTasks: async () => {
+    const kind = uniqueName("kind");
+    return {
+      token: doors.server.operatorToken,
+      request: {
+        requests: [
+          { kind, requiredLabels: { z: "1", "10": "x", "9": "y" } },
+          { kind, priority: 1 },
+        ],
+      },
+      other: { requests: [{ kind }] },
+      effects: async () => (await count`SELECT count(*) AS n FROM tasks WHERE kind = ${kind}`) / 2,
+    };
+  },
+  RetryTask: async () => {
+    const token = doors.server.operatorToken;
+    const created = messageOf(await doors.anyDoor.call(createTask, { kind: "to-retry" }, { token }));
+    const id = created.task?.id ?? "";
+    messageOf(await doors.anyDoor.call(cancelTask, { task: id }, { token }));
+    return {
+      token,
+      request: { task: id, reason: "needed after all" },
+      other: { task: id },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'task.requeued'`,
     };
   },
   CancelTask: async () => {

@@ -20,11 +20,13 @@ const doors = useDoors({ settings: { DROVER_RETRY_BACKOFF: "1ms", DROVER_RETRY_B
 describe.each(AGENT_WAYS)("%s", (way) => {
   let voice: AgentVoice;
   let agent: string;
+  let agentToken: string;
   let kind: string;
 
   beforeEach(async () => {
     const enrolled = await newAgent(doors);
     agent = enrolled.name;
+    agentToken = enrolled.token;
     kind = uniqueName("kind");
     voice = await voiceOf(doors, way, enrolled.token);
     await voice.tell(heartbeat, { status: AgentStatus.ONLINE });
@@ -106,6 +108,32 @@ describe.each(AGENT_WAYS)("%s", (way) => {
     await create();
     const forGood = await voice.tell(failTask, { ...(await take()), error, retryable: false });
     expect(forGood.task).toMatchObject({ state: TaskState.FAILED, retries: 0, attempt: 1 });
+  });
+
+  test("where an agent left off, the next attempt begins", async () => {
+    const id = await create();
+    const checkpoint = { kind: { case: "stringValue" as const, value: "line 7" } };
+    await voice.tell(updateTask, { ...(await take()), checkpoint });
+    const report = { taskId: id, leaseEpoch: 1n, progress: 0.5 };
+    await voice.tell(heartbeat, { status: AgentStatus.BUSY, currentTask: report });
+    await voice.tell(failTask, { task: id, leaseEpoch: 1n, error: { message: "broke" } });
+    expect(await voice.take(kind, 1)).toMatchObject([{ id, attempt: 2, checkpoint }]);
+    const further = { kind: { case: "stringValue" as const, value: "line 9" } };
+    const beat = { taskId: id, leaseEpoch: 2n, checkpoint: further };
+    await voice.tell(heartbeat, { status: AgentStatus.BUSY, currentTask: beat });
+    expect((await show(id)).checkpoint).toMatchObject(further);
+  });
+
+  test("only an agent that has what a task requires gets it", async () => {
+    const needs = { requiredCapabilities: ["cuda"], requiredLabels: { zone: "a" } };
+    const [picky, easy] = [await create({ ...needs, priority: 9 }), await create()];
+    expect(await voice.take(kind, 1)).toMatchObject([{ id: easy }]);
+    const waiting = voice.take(kind, 1);
+    const profile = { capabilities: ["fp16", "cuda"], labels: { zone: "a" } };
+    messageOf(
+      await doors.anyDoor.call(heartbeat, { status: AgentStatus.ONLINE, ...profile }, { token: agentToken }),
+    );
+    expect(await waiting).toMatchObject([{ id: picky, ...needs }]);
   });
 
   test("the agent of a cancelled task is told to stop, until it says that it knows", async () => {

@@ -4,7 +4,7 @@ import { type Task, TaskSchema } from "../../gen/drover/v1/task_pb.js";
 import type { AgentCaller } from "../../src/identity/caller.ts";
 import { Assigner } from "../../src/sessions/assigner.ts";
 import { type AssignmentSink, TaskRoom } from "../../src/sessions/task-room.ts";
-import type { TaskSource } from "../../src/sessions/task-source.ts";
+import type { Claimed, TaskSource } from "../../src/sessions/task-source.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 
 /** Tasks in memory; a claim sees what was there when it began, as a statement does. */
@@ -18,11 +18,15 @@ class Queue implements TaskSource {
     this.#waiting.push(create(TaskSchema, { id, kind: "work" }));
   }
 
-  async claim(_caller: AgentCaller, { max }: { max: number }): Promise<Task[]> {
+  async claim(_caller: AgentCaller, { max }: { max: number }): Promise<Claimed> {
     this.claims += 1;
     const tasks = this.#waiting.splice(0, max);
     await this.gate;
-    return tasks;
+    return { tasks, offer: { capabilities: [], labels: {} } };
+  }
+
+  async readOffers(): Promise<ReadonlyMap<string, never>> {
+    return new Map<string, never>();
   }
 
   async findDue(): Promise<never[]> {

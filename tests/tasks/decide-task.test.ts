@@ -25,6 +25,10 @@ function apply(task: Task, input: TaskInput): { task: Task; refused: boolean } {
     case "run":
       if (task.state !== "leased" && task.state !== "running") throw new Error("only a lent task can run");
       return { task: { ...chances, state: "running", agentId: task.agentId }, refused: false };
+    case "retry":
+      return { task: { ...chances, retries: 0, losses: 0, state: "pending" }, refused: false };
+    case "hasten":
+      return { task, refused: false };
     case "cancel":
       return { task: { ...chances, state: "cancelled" }, refused: false };
     case "end": {

@@ -236,12 +236,16 @@ describe("commands", () => {
   });
 });
 
-test("whether urgent tasks wait is known to a second", async () => {
-  expect(await fixture.held.hasHighPriority(fixture.projectId)).toBe(false);
-  const id = await fixture.add({ priority: 8, kind: "urgent" });
-  await waitFor(() => fixture.held.hasHighPriority(fixture.projectId), { timeoutMs: 2_000 });
+test("whether urgent tasks wait that the agent could take is known to a second", async () => {
+  const gpu = await fixture.enroll("urgent-gpu", { capabilities: ["cuda"], labels: { zone: "a" } });
+  const cpu = await fixture.enroll("urgent-cpu");
+  expect(await fixture.held.hasHighPriority(gpu)).toBe(false);
+  const requirements = { capabilities: ["cuda"], labels: { zone: "a" } };
+  const id = await fixture.add({ priority: 8, kind: "urgent", requirements });
+  await waitFor(() => fixture.held.hasHighPriority(gpu), { timeoutMs: 2_000 });
+  expect(await fixture.held.hasHighPriority(cpu)).toBe(false);
   const wish = { reason: "", requestId: "" };
   await inTransaction(fixture.database.db, (tx) => cancelTask(tx, fixture.operator, id, wish, fixture.rules));
-  await waitFor(async () => !(await fixture.held.hasHighPriority(fixture.projectId)), { timeoutMs: 2_000 });
+  await waitFor(async () => !(await fixture.held.hasHighPriority(gpu)), { timeoutMs: 2_000 });
   expect((await fixture.beat(await fixture.enroll("idle"), { tasks: none })).leases).toEqual([]);
 });

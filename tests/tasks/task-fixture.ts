@@ -1,3 +1,4 @@
+import { readOffers } from "../../src/agents/agent-service.ts";
 import { insertAgent } from "../../src/agents/agent-store.ts";
 import { HeartbeatService } from "../../src/heartbeat/heartbeat-service.ts";
 import { HeartbeatWriter } from "../../src/heartbeat/heartbeat-writer.ts";
@@ -5,10 +6,11 @@ import type { AgentCaller, OperatorCaller } from "../../src/identity/caller.ts";
 import { ensureProject } from "../../src/projects/project-store.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
 import { type Database, inTransaction, openDatabase } from "../../src/storage/database.ts";
-import { findDue } from "../../src/tasks/claim-store.ts";
 import type { Spared } from "../../src/tasks/give-back.ts";
 import { HeldTasks } from "../../src/tasks/held-tasks.ts";
 import { LoanService, type TaskRules } from "../../src/tasks/loan-service.ts";
+import { NO_REQUIREMENTS, type Offer } from "../../src/tasks/match-task.ts";
+import { findDue } from "../../src/tasks/requirement-store.ts";
 import { createTask, type NewTaskWish, type ShownTask, showTask } from "../../src/tasks/task-service.ts";
 import { WaitingClaims } from "../../src/tasks/waiting-claims.ts";
 import { createTestDatabase } from "../helpers/test-database.ts";
@@ -31,7 +33,7 @@ export interface TaskFixture {
   unhandled: { taskId: string; error: unknown }[];
   /** Heartbeats that named a task which is not their agent's. */
   droppedLinks: string[];
-  enroll(name: string): Promise<AgentCaller>;
+  enroll(name: string, offer?: Partial<Offer>): Promise<AgentCaller>;
   add(wish?: Partial<NewTaskWish>): Promise<string>;
   show(taskId: string): Promise<ShownTask>;
   /** Claims without waiting. */
@@ -53,7 +55,7 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
   const { id: projectId, name: project } = await ensureProject(db, newUuid(), "default");
   const allRules = { leaseMs: 60_000, backoff: { firstMs: 1_000, longestMs: 300_000 }, ...rules };
   const waiting = new WaitingClaims(
-    (awaited) => findDue(db, awaited),
+    { findDue: (awaited) => findDue(db, awaited), readOffers: (agents) => readOffers(db, agents) },
     (error) => {
       throw error;
     },
@@ -92,9 +94,9 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     heartbeats,
     unhandled,
     droppedLinks,
-    async enroll(name) {
+    async enroll(name, { capabilities = [], labels = {} } = {}) {
       const id = newUuid();
-      const agent = { projectId, id, name, labels: {}, capabilities: [], deviceInfo: null };
+      const agent = { projectId, id, name, labels, capabilities: [...capabilities], deviceInfo: null };
       await inTransaction(db, (tx) => insertAgent(tx, agent));
       return {
         role: "agent",
@@ -115,6 +117,8 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
         labels: {},
         maxRetries: 3,
         timeoutMs: undefined,
+        notBefore: undefined,
+        requirements: NO_REQUIREMENTS,
         ...wish,
       };
       const { taskId, changes } = await inTransaction(db, (tx) => createTask(tx, operator, whole, ""));

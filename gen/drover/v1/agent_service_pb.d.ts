@@ -239,6 +239,13 @@ export declare type CurrentTaskReport = Message<"drover.v1.CurrentTaskReport"> &
    * @generated from field: optional string detail = 4;
    */
   detail?: string | undefined;
+
+  /**
+   * Where the next attempt could begin: any JSON, at most 64 KiB as compact JSON; left out means unchanged.
+   *
+   * @generated from field: google.protobuf.Value checkpoint = 5;
+   */
+  checkpoint?: Value | undefined;
 };
 
 /**
@@ -786,6 +793,13 @@ export declare type UpdateTaskRequest = Message<"drover.v1.UpdateTaskRequest"> &
    * @generated from field: optional string detail = 4;
    */
   detail?: string | undefined;
+
+  /**
+   * Where the next attempt could begin: any JSON, at most 64 KiB as compact JSON; left out means unchanged.
+   *
+   * @generated from field: google.protobuf.Value checkpoint = 5;
+   */
+  checkpoint?: Value | undefined;
 };
 
 /**

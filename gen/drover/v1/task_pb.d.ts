@@ -172,6 +172,34 @@ export declare type Task = Message<"drover.v1.Task"> & {
    * @generated from field: repeated drover.v1.StaleResult stale_results = 22;
    */
   staleResults: StaleResult[];
+
+  /**
+   * No agent gets it before this moment; absent: there is none.
+   *
+   * @generated from field: google.protobuf.Timestamp not_before = 23;
+   */
+  notBefore?: Timestamp | undefined;
+
+  /**
+   * What its agent has to be able to do: all of these.
+   *
+   * @generated from field: repeated string required_capabilities = 24;
+   */
+  requiredCapabilities: string[];
+
+  /**
+   * Labels that its agent has to carry: all of these.
+   *
+   * @generated from field: map<string, string> required_labels = 25;
+   */
+  requiredLabels: { [key: string]: string };
+
+  /**
+   * Where an agent left off, any JSON: what the newest attempt, or one before it, said last. The next one begins there.
+   *
+   * @generated from field: google.protobuf.Value checkpoint = 26;
+   */
+  checkpoint?: Value | undefined;
 };
 
 /**
@@ -179,6 +207,75 @@ export declare type Task = Message<"drover.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export declare const TaskSchema: GenMessage<Task>;
+
+/**
+ * One try of a task.
+ *
+ * @generated from message drover.v1.Attempt
+ */
+export declare type Attempt = Message<"drover.v1.Attempt"> & {
+  /**
+   * Counts from 1.
+   *
+   * @generated from field: int32 number = 1;
+   */
+  number: number;
+
+  /**
+   * Epoch of the lease under which it was made.
+   *
+   * @generated from field: int64 lease_epoch = 2;
+   */
+  leaseEpoch: bigint;
+
+  /**
+   * Name of the agent that made it.
+   *
+   * @generated from field: string agent = 3;
+   */
+  agent: string;
+
+  /**
+   * Id of that agent, which outlives the name.
+   *
+   * @generated from field: string agent_id = 4;
+   */
+  agentId: string;
+
+  /**
+   * When the task was lent for it.
+   *
+   * @generated from field: google.protobuf.Timestamp started_at = 5;
+   */
+  startedAt?: Timestamp | undefined;
+
+  /**
+   * When it ended; absent while it lasts.
+   *
+   * @generated from field: google.protobuf.Timestamp ended_at = 6;
+   */
+  endedAt?: Timestamp | undefined;
+
+  /**
+   * How it ended; absent while it lasts.
+   *
+   * @generated from field: optional drover.v1.AttemptOutcome outcome = 7;
+   */
+  outcome?: AttemptOutcome | undefined;
+
+  /**
+   * Why, in words, scrubbed of secrets.
+   *
+   * @generated from field: drover.v1.TaskError error = 8;
+   */
+  error?: TaskError | undefined;
+};
+
+/**
+ * Describes the message drover.v1.Attempt.
+ * Use `create(AttemptSchema)` to create a new message.
+ */
+export declare const AttemptSchema: GenMessage<Attempt>;
 
 /**
  * The loan of a task to one agent.
@@ -356,4 +453,79 @@ export enum TaskState {
  * Describes the enum drover.v1.TaskState.
  */
 export declare const TaskStateSchema: GenEnum<TaskState>;
+
+/**
+ * How an attempt ended.
+ *
+ * @generated from enum drover.v1.AttemptOutcome
+ */
+export enum AttemptOutcome {
+  /**
+   * It has not ended.
+   *
+   * @generated from enum value: ATTEMPT_OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Its agent completed the task.
+   *
+   * @generated from enum value: ATTEMPT_OUTCOME_SUCCEEDED = 1;
+   */
+  SUCCEEDED = 1,
+
+  /**
+   * Its agent said that it failed.
+   *
+   * @generated from enum value: ATTEMPT_OUTCOME_FAILED = 2;
+   */
+  FAILED = 2,
+
+  /**
+   * Its agent reported a fatal error, or that it is in error.
+   *
+   * @generated from enum value: ATTEMPT_OUTCOME_AGENT_FAILED = 3;
+   */
+  AGENT_FAILED = 3,
+
+  /**
+   * It ran longer than the task allows.
+   *
+   * @generated from enum value: ATTEMPT_OUTCOME_TIMED_OUT = 4;
+   */
+  TIMED_OUT = 4,
+
+  /**
+   * Its agent was lost, or let the lease end.
+   *
+   * @generated from enum value: ATTEMPT_OUTCOME_LOST = 5;
+   */
+  LOST = 5,
+
+  /**
+   * Its agent left, was removed or drained; nobody's failure.
+   *
+   * @generated from enum value: ATTEMPT_OUTCOME_RETURNED = 6;
+   */
+  RETURNED = 6,
+
+  /**
+   * The task was cancelled.
+   *
+   * @generated from enum value: ATTEMPT_OUTCOME_CANCELLED = 7;
+   */
+  CANCELLED = 7,
+
+  /**
+   * The server could not handle the task.
+   *
+   * @generated from enum value: ATTEMPT_OUTCOME_SET_ASIDE = 8;
+   */
+  SET_ASIDE = 8,
+}
+
+/**
+ * Describes the enum drover.v1.AttemptOutcome.
+ */
+export declare const AttemptOutcomeSchema: GenEnum<AttemptOutcome>;
 

@@ -4,8 +4,8 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Duration, Value } from "@bufbuild/protobuf/wkt";
-import type { Task, TaskState } from "./task_pb.js";
+import type { Duration, Timestamp, Value } from "@bufbuild/protobuf/wkt";
+import type { Attempt, Task, TaskState } from "./task_pb.js";
 
 /**
  * Describes the file drover/v1/task_service.proto.
@@ -66,6 +66,27 @@ export declare type CreateTaskRequest = Message<"drover.v1.CreateTaskRequest"> &
    * @generated from field: string request_id = 7;
    */
   requestId: string;
+
+  /**
+   * No agent gets it before this moment; left out: at once.
+   *
+   * @generated from field: google.protobuf.Timestamp not_before = 8;
+   */
+  notBefore?: Timestamp | undefined;
+
+  /**
+   * What its agent has to be able to do: all of these.
+   *
+   * @generated from field: repeated string required_capabilities = 9;
+   */
+  requiredCapabilities: string[];
+
+  /**
+   * Labels that its agent has to carry: all of these.
+   *
+   * @generated from field: map<string, string> required_labels = 10;
+   */
+  requiredLabels: { [key: string]: string };
 };
 
 /**
@@ -93,6 +114,53 @@ export declare type CreateTaskResponse = Message<"drover.v1.CreateTaskResponse">
  * Use `create(CreateTaskResponseSchema)` to create a new message.
  */
 export declare const CreateTaskResponseSchema: GenMessage<CreateTaskResponse>;
+
+/**
+ * Request of BatchCreateTasks.
+ *
+ * @generated from message drover.v1.BatchCreateTasksRequest
+ */
+export declare type BatchCreateTasksRequest = Message<"drover.v1.BatchCreateTasksRequest"> & {
+  /**
+   * The tasks, from 1 to 1,000, created in this order. They carry no request_id of their own.
+   *
+   * @generated from field: repeated drover.v1.CreateTaskRequest requests = 1;
+   */
+  requests: CreateTaskRequest[];
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.BatchCreateTasksRequest.
+ * Use `create(BatchCreateTasksRequestSchema)` to create a new message.
+ */
+export declare const BatchCreateTasksRequestSchema: GenMessage<BatchCreateTasksRequest>;
+
+/**
+ * Response of BatchCreateTasks.
+ *
+ * @generated from message drover.v1.BatchCreateTasksResponse
+ */
+export declare type BatchCreateTasksResponse = Message<"drover.v1.BatchCreateTasksResponse"> & {
+  /**
+   * The tasks, in the order of the request.
+   *
+   * @generated from field: repeated drover.v1.Task tasks = 1;
+   */
+  tasks: Task[];
+};
+
+/**
+ * Describes the message drover.v1.BatchCreateTasksResponse.
+ * Use `create(BatchCreateTasksResponseSchema)` to create a new message.
+ */
+export declare const BatchCreateTasksResponseSchema: GenMessage<BatchCreateTasksResponse>;
 
 /**
  * Request of GetTask.
@@ -278,6 +346,128 @@ export declare type CancelTaskResponse = Message<"drover.v1.CancelTaskResponse">
 export declare const CancelTaskResponseSchema: GenMessage<CancelTaskResponse>;
 
 /**
+ * Request of ListAttempts.
+ *
+ * @generated from message drover.v1.ListAttemptsRequest
+ */
+export declare type ListAttemptsRequest = Message<"drover.v1.ListAttemptsRequest"> & {
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task = 1;
+   */
+  task: string;
+
+  /**
+   * At most this many, up to 1,000; 0 means 100. A page ends before 3 MiB.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the page before.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+
+  /**
+   * "number", which is also the default, or "number desc".
+   *
+   * @generated from field: string order_by = 4;
+   */
+  orderBy: string;
+};
+
+/**
+ * Describes the message drover.v1.ListAttemptsRequest.
+ * Use `create(ListAttemptsRequestSchema)` to create a new message.
+ */
+export declare const ListAttemptsRequestSchema: GenMessage<ListAttemptsRequest>;
+
+/**
+ * Response of ListAttempts.
+ *
+ * @generated from message drover.v1.ListAttemptsResponse
+ */
+export declare type ListAttemptsResponse = Message<"drover.v1.ListAttemptsResponse"> & {
+  /**
+   * The page.
+   *
+   * @generated from field: repeated drover.v1.Attempt attempts = 1;
+   */
+  attempts: Attempt[];
+
+  /**
+   * Asks for the next page; empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.ListAttemptsResponse.
+ * Use `create(ListAttemptsResponseSchema)` to create a new message.
+ */
+export declare const ListAttemptsResponseSchema: GenMessage<ListAttemptsResponse>;
+
+/**
+ * Request of RetryTask.
+ *
+ * @generated from message drover.v1.RetryTaskRequest
+ */
+export declare type RetryTaskRequest = Message<"drover.v1.RetryTaskRequest"> & {
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task = 1;
+   */
+  task: string;
+
+  /**
+   * Why, in words; kept in the audit log.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.RetryTaskRequest.
+ * Use `create(RetryTaskRequestSchema)` to create a new message.
+ */
+export declare const RetryTaskRequestSchema: GenMessage<RetryTaskRequest>;
+
+/**
+ * Response of RetryTask.
+ *
+ * @generated from message drover.v1.RetryTaskResponse
+ */
+export declare type RetryTaskResponse = Message<"drover.v1.RetryTaskResponse"> & {
+  /**
+   * The task afterwards.
+   *
+   * @generated from field: drover.v1.Task task = 1;
+   */
+  task?: Task | undefined;
+};
+
+/**
+ * Describes the message drover.v1.RetryTaskResponse.
+ * Use `create(RetryTaskResponseSchema)` to create a new message.
+ */
+export declare const RetryTaskResponseSchema: GenMessage<RetryTaskResponse>;
+
+/**
  * Work, for operators.
  *
  * @generated from service drover.v1.TaskService
@@ -292,6 +482,16 @@ export declare const TaskService: GenService<{
     methodKind: "unary";
     input: typeof CreateTaskRequestSchema;
     output: typeof CreateTaskResponseSchema;
+  },
+  /**
+   * Creates up to 1,000 tasks at once: all of them, or none.
+   *
+   * @generated from rpc drover.v1.TaskService.BatchCreateTasks
+   */
+  batchCreateTasks: {
+    methodKind: "unary";
+    input: typeof BatchCreateTasksRequestSchema;
+    output: typeof BatchCreateTasksResponseSchema;
   },
   /**
    * Shows one task.
@@ -314,6 +514,16 @@ export declare const TaskService: GenService<{
     output: typeof ListTasksResponseSchema;
   },
   /**
+   * Lists the tries of a task, the oldest first.
+   *
+   * @generated from rpc drover.v1.TaskService.ListAttempts
+   */
+  listAttempts: {
+    methodKind: "unary";
+    input: typeof ListAttemptsRequestSchema;
+    output: typeof ListAttemptsResponseSchema;
+  },
+  /**
    * Cancels a task: at once while it waits; a lent one ends now too, and its agent is told to stop.
    *
    * @generated from rpc drover.v1.TaskService.CancelTask
@@ -322,6 +532,17 @@ export declare const TaskService: GenService<{
     methodKind: "unary";
     input: typeof CancelTaskRequestSchema;
     output: typeof CancelTaskResponseSchema;
+  },
+  /**
+   * Tries a task anew that failed, was cancelled or set aside, with all of its retries. One that waits for its next try
+   * gets it at once, unless it is not to begin before some moment.
+   *
+   * @generated from rpc drover.v1.TaskService.RetryTask
+   */
+  retryTask: {
+    methodKind: "unary";
+    input: typeof RetryTaskRequestSchema;
+    output: typeof RetryTaskResponseSchema;
   },
 }>;
 
