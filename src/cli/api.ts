@@ -20,6 +20,7 @@ export interface Api {
   get<T>(path: string, query?: Query): Promise<Answer<T>>;
   /** `body` is sent as it is: it names the call by itself, by a nonce or a request_id. */
   post<T>(path: string, body: object): Promise<Answer<T>>;
+  patch<T>(path: string, body: object): Promise<Answer<T>>;
   delete<T>(path: string, query: Query): Promise<Answer<T>>;
 }
 
@@ -42,6 +43,7 @@ export function openApi(connection: Connection, timeoutMs: number): Api {
     connection,
     get: (path, query = {}) => call("GET", path, query),
     post: (path, body) => call("POST", path, {}, body),
+    patch: (path, body) => call("PATCH", path, {}, body),
     delete: (path, query) => call("DELETE", path, query),
   };
 }

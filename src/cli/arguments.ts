@@ -59,6 +59,27 @@ export function taskPath(id: string): string {
   throw usageFailure("A task is named by its id: task_ and a UUID.");
 }
 
+const RUN_ID = /^run_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** The path of one run. */
+export function runPath(id: string): string {
+  if (RUN_ID.test(id)) return `/api/v1/runs/${id}`;
+  throw usageFailure("A run is named by its id: run_ and a UUID.");
+}
+
+const TRACKER_ID = /^tracker_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+
+/** The path of one tracker. */
+export function trackerPath(id: string): string {
+  if (TRACKER_ID.test(id)) return `/api/v1/trackers/${id}`;
+  throw usageFailure("A tracker is named by its id: tracker_ and a UUID.");
+}
+
+/** The path of the passes of one agent. */
+export function passPath(agentName: string): string {
+  return `${agentPath(agentName).replace("/api/v1/", "/api/")}/heartbeat`;
+}
+
 /** A whole number from `least` to `most`. */
 export function integerBetween(least: number, most: number): (text: string) => number {
   return (text) => {

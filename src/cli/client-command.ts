@@ -21,7 +21,11 @@ export interface ListFlags {
   all?: true;
 }
 
-export function withClientFlags(command: Command): Command {
+/** `timeout` is the default of --timeout, in ms and in words. */
+export function withClientFlags(
+  command: Command,
+  timeout: readonly [ms: number, words: string] = [30_000, "30s"],
+): Command {
   return command
     .option("--json", "print the answer's JSON as the server sent it; errors as JSON too")
     .option("--url <url>", "the server (DROVER_URL; default http://127.0.0.1:8080)")
@@ -30,7 +34,7 @@ export function withClientFlags(command: Command): Command {
     .addOption(
       new Option("--timeout <duration>", "how long one call may take, retries included")
         .argParser(parseTimeoutMs)
-        .default(30_000, "30s"),
+        .default(...timeout),
     );
 }
 

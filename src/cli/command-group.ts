@@ -7,7 +7,7 @@ export function commandGroup(program: Command, noun: string, description: string
   group.hook("preSubcommand", () => {
     const [word] = group.args;
     if (word === undefined || word.startsWith("-")) return;
-    const verbs = group.commands.map((command) => command.name());
+    const verbs = group.commands.flatMap((command) => [command.name(), ...command.aliases()]);
     if (!verbs.includes(word)) throw unknownVerb(noun, verbs, word);
   });
   return group;

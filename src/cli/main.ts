@@ -8,10 +8,13 @@ import { addAudit } from "./commands/audit.ts";
 import { addDb } from "./commands/db.ts";
 import { addEnroll } from "./commands/enroll.ts";
 import { addErrors } from "./commands/errors.ts";
+import { addPass } from "./commands/pass.ts";
 import { addProjects } from "./commands/projects.ts";
+import { addRuns } from "./commands/runs.ts";
 import { addServe } from "./commands/serve.ts";
 import { addTasks } from "./commands/tasks.ts";
 import { addTokens } from "./commands/tokens.ts";
+import { addTrackers } from "./commands/trackers.ts";
 import { exitCodeMeanings } from "./exit-codes.ts";
 import { reportFailure } from "./report-failure.ts";
 
@@ -43,6 +46,9 @@ function drover(): Command {
   addAgents(program);
   addTasks(program);
   addErrors(program);
+  addPass(program);
+  addRuns(program);
+  addTrackers(program);
   addAudit(program);
   addTokens(program);
   addProjects(program);

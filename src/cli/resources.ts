@@ -103,3 +103,63 @@ export interface TaskJson {
   finishedAt?: string;
   staleResults?: { agent?: string; leaseEpoch?: string; kind?: string; time?: string }[];
 }
+
+/** A step of a run, as far as it is printed. */
+export interface RunStepJson {
+  name?: string;
+  status?: string;
+  duration?: string;
+  summary?: string;
+}
+
+/** A run, as far as it is printed. */
+export interface RunJson {
+  id?: string;
+  agentName?: string;
+  status?: string;
+  actor?: string;
+  startedAt?: string;
+  finishedAt?: string;
+  summary?: string;
+  warnings?: string[];
+  errors?: string[];
+  touchedIssueUrls?: string[];
+  steps?: RunStepJson[];
+}
+
+/** What a pass answers. */
+export interface PassJson {
+  status?: string;
+  summary?: string;
+  warnings?: string[];
+  errors?: string[];
+  touchedIssueUrls?: string[];
+  runId?: string;
+}
+
+/** A tracker, as far as it is printed. */
+export interface TrackerJson {
+  id?: string;
+  kind?: string;
+  repository?: string;
+  baseUrl?: string;
+  credential?: string;
+  disabled?: boolean;
+  rule?: { label?: string; taskKind?: string; priority?: number };
+  syncState?: string;
+  syncDetail?: string;
+  syncedAt?: string;
+  rateLimitedUntil?: string;
+  createdAt?: string;
+}
+
+/** An issue, as far as it is printed. */
+export interface IssueJson {
+  number?: string;
+  url?: string;
+  title?: string;
+  state?: string;
+  labels?: string[];
+  task?: string;
+  updatedAt?: string;
+}
