@@ -59,6 +59,7 @@ import { createMessageValidator, type ValidateMessage } from "./rpc/validate-mes
 import { createValidationInterceptor } from "./rpc/validation-interceptor.ts";
 import { formatId } from "./runtime/resource-id.ts";
 import type { Service } from "./runtime/service.ts";
+import { settledWithin } from "./runtime/settled-within.ts";
 import { Assigner } from "./sessions/assigner.ts";
 import { type CommandSource, createCommandSource } from "./sessions/command-source.ts";
 import { SessionRegistry } from "./sessions/session-registry.ts";
@@ -66,6 +67,7 @@ import { createSessionRpc } from "./sessions/session-rpc.ts";
 import { createTaskSource, type TaskSource } from "./sessions/task-source.ts";
 import { createWatchCommandsRpc } from "./sessions/watch-commands-rpc.ts";
 import type { Database } from "./storage/database.ts";
+import { findSchemaProblem } from "./storage/migrate.ts";
 import { Pruner } from "./storage/pruner.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
 import { HeldTasks } from "./tasks/held-tasks.ts";
@@ -101,12 +103,8 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const heartbeats = createHeartbeats(database, config, tasks, streams, logger);
   const passes = createHousekeeping(database, config, tasks, report);
   const pruner = new Pruner(
-    [
-      (batchSize) => forgetOldAnswers(db, batchSize),
-      (batchSize) => forgetOldEffects(db, batchSize),
-      (batchSize) => forgetOldCommands(db, batchSize),
-      (batchSize) => passes.prune(batchSize),
-    ],
+    database,
+    [forgetOldAnswers, forgetOldEffects, forgetOldCommands, passes.prune],
     (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
   );
   const described = [
@@ -131,15 +129,15 @@ export function createControlPlane(database: Database, config: Config, logger: L
     reportFault: (fault, rpc) => report(`${rpc} failed`, fault),
   });
   const docs = createApiDocs(describeApi(transcoder.routes));
-  const ready = async () => {
-    await database.sql`SELECT 1`;
-    return undefined;
-  };
   const web = createWebDoor({
     ...config.httpAddress,
     services,
     interceptors,
-    handlers: [createRestDoor(transcoder), docs, createProbes({ database: ready })],
+    handlers: [
+      createRestDoor(transcoder),
+      docs,
+      createProbes({ database: () => findSchemaProblem(database), server: async () => health.problem }),
+    ],
     corsOrigins: config.corsOrigins,
     admit,
     report,
@@ -175,15 +173,19 @@ function assemble(parts: {
       await listening("DROVER_GRPC_ADDR", grpc);
     },
     async stop() {
+      // First, so that whoever asks sends nobody here any more.
       health.stopServing();
-      await Promise.all(waiting.map((service) => service.stop()));
+      await settledWithin(Promise.all(waiting.map((service) => service.stop())), STOP_WITHIN_MS);
       // While the doors are still open: agents are asked to go elsewhere, and can say what they have to.
-      await sessions.stop();
+      await settledWithin(sessions.stop(), STOP_WITHIN_MS);
       await Promise.all([web.stop(), grpc.stop()]);
-      for (const service of background) await service.stop();
+      await settledWithin(Promise.all(background.map((service) => service.stop())), STOP_WITHIN_MS);
     },
   };
 }
+
+/** What waits for a database that does not answer is left behind then, and ended with its connection. */
+const STOP_WITHIN_MS = 5_000;
 
 /** Starts a door; where its address cannot be had, the sentence names the setting that chose it. */
 async function listening(setting: string, door: Door): Promise<void> {

@@ -31,6 +31,7 @@ export async function serve(flags: FlagValues): Promise<void> {
       announce(controlPlane.addresses, config, tokenFile);
       await stopRequested;
       console.log("Stopping.");
+      giveUpStopping(logger);
     } finally {
       await controlPlane.stop();
     }
@@ -92,6 +93,17 @@ function stopSignal(): Promise<void> {
     process.on("SIGINT", ask);
     process.on("SIGTERM", ask);
   });
+}
+
+/** Within the half minute that supervisors give before they kill. */
+const STOP_DEADLINE_MS = 28_000;
+
+/** Every step of a stop has an end of its own; should one have none after all, the process ends all the same. */
+function giveUpStopping(logger: Logger): void {
+  setTimeout(() => {
+    logger.error("the server did not come to its end in time, and was ended");
+    process.exit(1);
+  }, STOP_DEADLINE_MS).unref();
 }
 
 function announce(

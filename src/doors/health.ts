@@ -11,6 +11,7 @@ import { type ServedService, serve } from "./door.ts";
 export class HealthState {
   readonly #serving = new Map<string, boolean>();
   readonly #listeners = new Set<() => void>();
+  #stopped = false;
 
   set(service: string, serving: boolean): void {
     if (this.#serving.get(service) === serving) return;
@@ -20,7 +21,13 @@ export class HealthState {
 
   /** Says of everything known so far that it does not serve any more. */
   stopServing(): void {
+    this.#stopped = true;
     for (const service of this.#serving.keys()) this.set(service, false);
+  }
+
+  /** Why nothing should be sent here any more; undefined while the server serves. */
+  get problem(): string | undefined {
+    return this.#stopped ? "the server is stopping" : undefined;
   }
 
   /** Whether a service serves; undefined for one that was never set. */

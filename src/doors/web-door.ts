@@ -2,6 +2,7 @@ import { createServer as createHttp1Server, type Server as Http1Server } from "n
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo, Server as NetServer } from "node:net";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { settledWithin } from "../runtime/settled-within.ts";
 import { createCors } from "./cors.ts";
 import {
   type AdmitConnection,
@@ -227,13 +228,4 @@ async function stop(
   http1.close();
   for (const session of sessions) session.destroy();
   await closed;
-}
-
-async function settledWithin(promise: Promise<void>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([promise, late]);
-  clearTimeout(timer);
 }

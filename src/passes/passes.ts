@@ -64,6 +64,6 @@ export function createPasses(database: Database, settings: PassesSettings): Pass
     interrupted: createInterruptedRuns(db, (error) =>
       report("interrupted passes were not looked for", error),
     ),
-    prune: (batchSize) => forgetOldRuns(db, settings.retentionMs, batchSize),
+    prune: (leader, batchSize) => forgetOldRuns(leader, settings.retentionMs, batchSize),
   };
 }

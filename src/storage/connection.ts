@@ -30,7 +30,8 @@ export type Rows = RowList<(Record<string, unknown> | unknown[])[]>;
 
 /** How much longer than the database's own limit we wait for a word from it before we take the connection for dead. */
 const SILENCE_GRACE_MS = 5_000;
-const IDLE_IN_TRANSACTION_MS = 60_000;
+/** A server that is frozen in the middle of a transaction keeps its rows locked; other servers need them. */
+const IDLE_IN_TRANSACTION_MS = 10_000;
 const READ_ONLY = "25006";
 
 export class Connection {

@@ -5,7 +5,7 @@ import type { Database, Db, ReservedConnection } from "./database.ts";
  * PostgreSQL ends the connection of a holder that says nothing for so long: a process that is frozen keeps its
  * connections, and with them its lock. `seize` has to be called well within it.
  */
-const SILENCE_MS = 4_000;
+const SILENCE_MS = 3_500;
 
 /**
  * A lock that one server at a time holds, and the connection that holds it. What its holder writes through that

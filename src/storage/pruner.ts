@@ -1,46 +1,67 @@
+import { sql } from "drizzle-orm";
+import { Periodic } from "../runtime/periodic.ts";
 import type { Service } from "../runtime/service.ts";
+import type { Database, Db } from "./database.ts";
+import { LeaderLock } from "./leader-lock.ts";
 
 /** Removes at most so many old rows; resolves to the number removed. */
-export type PruneStep = (batchSize: number) => Promise<number>;
+export type PruneStep = (db: Db, batchSize: number) => Promise<number>;
 
+/** Any constant that no other advisory lock in the database uses. */
+const LOCK_KEY = 7_264_313_003n;
 const BATCH_SIZE = 1_000;
 const EVERY_MS = 60_000;
+/** How often the lock is tried for, or its connection kept from being ended as silent. */
+const LOOK_EVERY_MS = 1_000;
 
-/** Removes what is old, in small batches so that no row stays locked for long: at once when started, then by the minute. */
+/**
+ * Removes what is old, in small batches so that no row stays locked for long: at once when it takes the lock, then by the
+ * minute. Of all servers on a database one at a time does so, through the connection that holds the lock.
+ */
 export class Pruner implements Service {
   readonly #steps: readonly PruneStep[];
   readonly #onError: (error: unknown) => void;
-  #timer: NodeJS.Timeout | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #stopped = false;
+  readonly #lock: LeaderLock;
+  readonly #rounds: Periodic;
+  #dueAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(steps: readonly PruneStep[], onError: (error: unknown) => void) {
+  constructor(database: Database, steps: readonly PruneStep[], onError: (error: unknown) => void) {
     this.#steps = steps;
     this.#onError = onError;
+    this.#lock = new LeaderLock(database, LOCK_KEY);
+    this.#rounds = new Periodic(LOOK_EVERY_MS, (stopping) => this.#round(stopping), onError);
   }
 
   async start(): Promise<void> {
-    const round = () => {
-      this.#running = this.#running.then(() => this.#round());
-    };
-    round();
-    this.#timer = setInterval(round, EVERY_MS);
-    this.#timer.unref();
+    await this.#rounds.start();
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
-    clearInterval(this.#timer);
-    await this.#running;
+    await this.#rounds.stop();
+    await this.#lock.release();
   }
 
-  async #round(): Promise<void> {
-    for (const step of this.#steps) {
-      try {
-        while (!this.#stopped && (await step(BATCH_SIZE)) === BATCH_SIZE);
-      } catch (error) {
-        this.#onError(error);
-      }
+  async #round(stopping: AbortSignal): Promise<void> {
+    const db = await this.#lock.seize();
+    if (db === undefined) {
+      // Whoever takes over begins at once: nobody knows how far the one before came.
+      this.#dueAtMs = Number.NEGATIVE_INFINITY;
+      return;
+    }
+    if (performance.now() < this.#dueAtMs) {
+      await db.execute(sql`SELECT 1`);
+      return;
+    }
+    this.#dueAtMs = performance.now() + EVERY_MS;
+    for (const step of this.#steps) await this.#prune(db, step, stopping);
+  }
+
+  /** What one step cannot remove keeps no other from its work. */
+  async #prune(db: Db, step: PruneStep, stopping: AbortSignal): Promise<void> {
+    try {
+      while (!stopping.aborted && (await step(db, BATCH_SIZE)) === BATCH_SIZE);
+    } catch (error) {
+      this.#onError(error);
     }
   }
 }
