@@ -32,6 +32,11 @@ import { createReflectionServices } from "./doors/reflection.ts";
 import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
 import { createWebDoor } from "./doors/web-door.ts";
 import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
+import { EventFeed } from "./events/event-feed.ts";
+import { eventIdOf } from "./events/event-message.ts";
+import { createEventRpc } from "./events/event-rpc.ts";
+import { EventSequencer } from "./events/sequencer.ts";
+import { WatchRegistry } from "./events/watch-registry.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
 import { createSendCommandRpc } from "./fleet/send-command-rpc.ts";
 import { sessionSuperseded } from "./heartbeat/enter-session.ts";
@@ -107,8 +112,9 @@ export function createControlPlane(database: Database, config: Config, logger: L
     [forgetOldAnswers, forgetOldEffects, forgetOldCommands, passes.prune],
     (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
   );
+  const events = createEvents(database, streams.open, report);
   const described = [
-    ...createServices(database, config, tasks, streams, heartbeats, validate, logger),
+    ...createServices(database, config, tasks, streams, events, heartbeats, validate, logger),
     serve(PassService, createPassRpc(db, passes.passes)),
     serve(TrackerService, createTrackerRpc(db, config.trackerAllowedHosts)),
     createHealthService(health),
@@ -126,6 +132,7 @@ export function createControlPlane(database: Database, config: Config, logger: L
     interceptors,
     enumNames: "short",
     contextValues: restContextValues,
+    eventId: eventIdOf,
     reportFault: (fault, rpc) => report(`${rpc} failed`, fault),
   });
   const docs = createApiDocs(describeApi(transcoder.routes));
@@ -146,9 +153,11 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const waiting = [tasks.waiting, passes.passes];
   const sweeper = createSweeper(database, config, tasks, logger);
   const singletons = [pruner, passes.interrupted, sweeper];
-  const background = [gate, lastUsed, ...waiting, ...singletons, streams.open, heartbeats.writer];
+  const { sequencer, feed, watches } = events;
+  const readers = [streams.open, feed];
+  const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, heartbeats.writer, sequencer];
   const sessions = streams.registry;
-  return assemble({ web, grpc, background, waiting, sessions, health, services });
+  return assemble({ web, grpc, background, waiting: [...waiting, watches], sessions, health, services });
 }
 
 function assemble(parts: {
@@ -320,11 +329,32 @@ function createStreams({ db }: Database, tasks: Tasks, report: ReportProblem): S
   return { open, tasks: source, assigner, commands, registry, report };
 }
 
+/** The stream of events: who numbers them, who reads them, who follows them. */
+interface Events {
+  sequencer: EventSequencer;
+  feed: EventFeed;
+  watches: WatchRegistry;
+  rpc: ReturnType<typeof createEventRpc>;
+}
+
+function createEvents(database: Database, open: OpenStreams, report: ReportProblem): Events {
+  const { db } = database;
+  const feed = new EventFeed(db, (error) => report("events were not read; it is tried again", error));
+  const sequencer = new EventSequencer(database, {
+    numbered: () => feed.hurry(),
+    failed: (error) => report("events were not numbered; it is tried again", error),
+  });
+  const watches = new WatchRegistry((stream) => open.add(stream));
+  const onError = (error: unknown) => report("a watch of events failed", error);
+  return { sequencer, feed, watches, rpc: createEventRpc({ db, feed, onError }, watches) };
+}
+
 function createServices(
   database: Database,
   config: Config,
   tasks: Tasks,
   streams: Streams,
+  events: Events,
   { service: heartbeats, listener }: Heartbeats,
   validate: ValidateMessage,
   logger: Logger,
@@ -374,7 +404,7 @@ function createServices(
       ...createErrorListRpc(db),
       ...createSendCommandRpc(db, (agentId) => streams.registry.commandWaits(agentId)),
     }),
-    serve(EventService, createAuditRpc(db, resolveSubject)),
+    serve(EventService, { ...createAuditRpc(db, resolveSubject), ...events.rpc }),
     serve(TaskService, createTaskRpc(db, rules, waiting)),
     serve(TokenService, createTokenRpc(db, revoked)),
     serve(ProjectService, createProjectRpc(db)),

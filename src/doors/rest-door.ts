@@ -1,6 +1,8 @@
 import { type ContextValues, createContextValues } from "@connectrpc/connect";
+import { cutOffKey } from "../runtime/cut-off.ts";
 import { peerKey } from "./door.ts";
 import {
+  cutOff,
   peerEndpointOf,
   type WebCallEnds,
   type WebHandler,
@@ -19,6 +21,8 @@ export function createRestDoor(transcoder: RestTranscoder): WebHandler {
 }
 
 /** What a REST call's handlers find in its context values. */
-export function restContextValues(request: WebRequest): ContextValues {
-  return createContextValues().set(peerKey, { door: "rest", ...peerEndpointOf(request) });
+export function restContextValues(request: WebRequest, response: WebResponse): ContextValues {
+  return createContextValues()
+    .set(peerKey, { door: "rest", ...peerEndpointOf(request) })
+    .set(cutOffKey, () => cutOff(response));
 }

@@ -1,4 +1,3 @@
-import { constants } from "node:http2";
 import { promisify } from "node:util";
 import { brotliCompress, constants as zlib } from "node:zlib";
 import {
@@ -28,6 +27,7 @@ import {
 import { endWithSignal } from "./end-with-signal.ts";
 import { requestTextDecoder } from "./request-text.ts";
 import {
+  cutOff,
   peerEndpointOf,
   rawPathOf,
   sendHeaders,
@@ -89,11 +89,6 @@ async function answer(
     if (!call.signal.aborted) report(`the answer of ${handler.requestPath} could not be written`, reason);
     response.destroy();
   }
-}
-
-function cutOff(response: WebResponse): void {
-  if ("stream" in response) response.stream.close(constants.NGHTTP2_CANCEL);
-  else response.destroy();
 }
 
 function refuseUnspeakable(handler: UniversalHandler, request: WebRequest, response: WebResponse): boolean {

@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Http2ServerRequest, Http2ServerResponse } from "node:http2";
+import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
 
 /** A request of either HTTP version; both have the same surface as far as handlers use it. */
 export type WebRequest = IncomingMessage | Http2ServerRequest;
@@ -64,4 +64,10 @@ const STATUS_NAMES = {
 export function sendRefusal(response: WebResponse, httpStatus: RefusedStatus, message: string): void {
   const status = STATUS_NAMES[httpStatus];
   sendJson(response, httpStatus, { error: { code: httpStatus, status, message, details: [] } });
+}
+
+/** Ends a response without a word. */
+export function cutOff(response: WebResponse): void {
+  if ("stream" in response) response.stream.close(constants.NGHTTP2_CANCEL);
+  else response.destroy();
 }

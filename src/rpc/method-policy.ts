@@ -64,6 +64,8 @@ const taskService = {
 } satisfies PolicyOf<typeof TaskService>;
 
 const eventService = {
+  watchEvents: { roles: readers, audit: "reads" },
+  listEvents: { roles: readers, audit: "reads" },
   listAuditEntries: { roles: readers, audit: "reads" },
 } satisfies PolicyOf<typeof EventService>;
 

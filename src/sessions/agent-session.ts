@@ -6,11 +6,11 @@ import {
 } from "../../gen/drover/v1/agent_service_pb.js";
 import type { Task } from "../../gen/drover/v1/task_pb.js";
 import type { AgentCaller } from "../identity/caller.ts";
+import { Outbox } from "../runtime/outbox.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import type { Assigner } from "./assigner.ts";
 import { CommandDelivery } from "./command-delivery.ts";
 import type { CommandSource } from "./command-source.ts";
-import { Outbox } from "./outbox.ts";
 import type { Answer } from "./session-calls.ts";
 import { TaskRoom } from "./task-room.ts";
 import type { TaskSource } from "./task-source.ts";

@@ -4,10 +4,10 @@ import {
   WatchCommandsResponseSchema,
 } from "../../gen/drover/v1/agent_service_pb.js";
 import type { AgentCaller } from "../identity/caller.ts";
+import { Outbox } from "../runtime/outbox.ts";
 import type { Refusal } from "../runtime/refusal.ts";
 import { type AgentRun, LAST_WORD_MS, type SessionParts } from "./agent-session.ts";
 import { CommandDelivery } from "./command-delivery.ts";
-import { Outbox } from "./outbox.ts";
 
 /** Commands that wait for an agent to read them; the rest waits in the database. */
 const OUTBOX_CAPACITY = 8;

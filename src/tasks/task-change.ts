@@ -71,7 +71,7 @@ export async function recordAllChanges(
 }
 
 function eventOf(change: TaskChange, { actor }: ChangeOrigin): EventDraft {
-  const { projectId, taskId, agentId, type, kind, from, to, leaseEpoch, reason, dueInMs } = change;
+  const { projectId, taskId, agentId, type, kind, from, to, leaseEpoch, reason } = change;
   const data = {
     kind,
     from,
@@ -79,7 +79,6 @@ function eventOf(change: TaskChange, { actor }: ChangeOrigin): EventDraft {
     leaseEpoch: String(leaseEpoch),
     actor,
     ...(reason !== "" && { reason: shortText(reason) }),
-    ...(dueInMs !== undefined && dueInMs > 0 && { dueInMs }),
   };
   return { projectId, type, subject: formatId("task", taskId), agentId, taskId, data };
 }

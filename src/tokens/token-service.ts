@@ -122,7 +122,10 @@ async function recordRevocations(
   tokenIds: string[],
   common: Omit<TokenChange, "type" | "tokenId">,
 ): Promise<void> {
-  const changes = tokenIds.map((tokenId) => ({ type: "token.revoked" as const, tokenId, ...common }));
+  // The oldest first: an update tells of its rows in no order.
+  const changes = tokenIds
+    .toSorted()
+    .map((tokenId) => ({ type: "token.revoked" as const, tokenId, ...common }));
   await recordTokenChanges(tx, changes);
 }
 
@@ -193,7 +196,7 @@ export async function keepOnly(
   const common = { type: "token.retired", projectId, role: "agent", agentId, actor, reason } as const;
   await recordTokenChanges(
     tx,
-    retired.map((retiredId) => ({ ...common, tokenId: retiredId })),
+    retired.toSorted().map((retiredId) => ({ ...common, tokenId: retiredId })),
   );
 }
 

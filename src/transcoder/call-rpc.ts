@@ -29,7 +29,7 @@ import { type StreamOptions, sendStream } from "./stream-response.ts";
 export interface CallSettings {
   registry: FileRegistry;
   interceptors: Interceptor[];
-  contextValues(req: IncomingMessage): ContextValues | undefined;
+  contextValues(req: IncomingMessage, res: ServerResponse): ContextValues | undefined;
   eventId(message: Message): string | undefined;
   limits: TranscoderLimits;
   reportFault(fault: unknown, rpc: string): void;
@@ -56,7 +56,14 @@ export async function callRpc(
   settings: CallSettings,
   ends: CallEnds,
 ): Promise<void> {
-  const context = openCall(route, req, res, settings.limits.timeoutMs, settings.contextValues(req), ends);
+  const context = openCall(
+    route,
+    req,
+    res,
+    settings.limits.timeoutMs,
+    settings.contextValues(req, res),
+    ends,
+  );
   const call = new RpcCall(route, bindings, req, res, context, settings);
   try {
     await (route.spec.kind === "unary" ? call.runUnary(route.spec) : call.runStream(route.spec));

@@ -36,7 +36,7 @@ export interface TranscoderOptions {
   enumNames?: EnumNames;
   limits?: Partial<TranscoderLimits>;
   /** What interceptors and handlers find in a call's context values, such as who its peer is. Nothing by default. */
-  contextValues?: (req: IncomingMessage) => ContextValues | undefined;
+  contextValues?: (req: IncomingMessage, res: ServerResponse) => ContextValues | undefined;
   /** The id of a message's server-sent event. None by default. */
   eventId?: (message: Message) => string | undefined;
   /** Hears of faults that are not shown to the caller. Writes to standard error by default. */

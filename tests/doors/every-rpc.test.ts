@@ -39,7 +39,7 @@ const { createProject, listProjects } = ProjectService.method;
 const { runHeartbeatPass, listRuns, getRun } = PassService.method;
 const { createTracker, getTracker, listTrackers, updateTracker, deleteTracker, listIssues } =
   TrackerService.method;
-const { listAuditEntries } = EventService.method;
+const { listAuditEntries, listEvents } = EventService.method;
 
 const github = await startFakeGitHub();
 afterAll(() => github.stop());
@@ -382,6 +382,11 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   await story.tell(removeAgent, { agent: "gpu-1", requestId: "r-6" }, operator);
   expect(await story.tellRefusal(getAgent, { agent: "gpu-1" }, operator)).toBe(Code.NotFound);
   expect((await story.tell(listErrors, { agent: one.agent?.id ?? "" }, operator)).errors).toHaveLength(3);
+  const { events } = await story.tell(listEvents, { pageSize: 1000 }, operator);
+  expect(events.map(({ type }) => type)).toContain("task.requeued");
+  const ofAgent = { types: ["agent.*"], agents: ["gpu-1"], orderBy: "time desc", pageSize: 2 };
+  await story.tell(listEvents, ofAgent, operator);
+  expect(await story.tellRefusal(listEvents, { after: "other.1" }, operator)).toBe(Code.OutOfRange);
   const audit = await story.tell(listAuditEntries, { pageSize: 1000, orderBy: "time" }, operator);
   expect(audit.entries.length).toBeGreaterThan(15);
   await story.tell(

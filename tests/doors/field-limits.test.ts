@@ -58,7 +58,7 @@ const { claimTasks, enroll, heartbeat, reportError, rotateToken, updateTask } = 
 const { batchCreateTasks, createTask, listTasks } = TaskService.method;
 const { createToken, listTokens } = TokenService.method;
 const { listAgents, listErrors, listErrorGroups } = FleetService.method;
-const { listAuditEntries } = EventService.method;
+const { listAuditEntries, listEvents } = EventService.method;
 const { createProject, listProjects } = ProjectService.method;
 
 const ofAgents: Limit[] = [
@@ -382,17 +382,25 @@ const ofOperators: Limit[] = [
     cap: 64,
     field: "labels",
   }),
-  ...[listAgents, listErrors, listErrorGroups, listAuditEntries, listTokens, listProjects, listTasks].map(
-    (method) =>
-      limit({
-        what: "rows of a page",
-        as: "operator",
-        // Each of these takes a page_size, and nothing else here.
-        method: method as typeof listAgents,
-        request: (pageSize) => ({ pageSize }),
-        cap: 1000,
-        field: "page_size",
-      }),
+  ...[
+    listAgents,
+    listErrors,
+    listErrorGroups,
+    listAuditEntries,
+    listEvents,
+    listTokens,
+    listProjects,
+    listTasks,
+  ].map((method) =>
+    limit({
+      what: "rows of a page",
+      as: "operator",
+      // Each of these takes a page_size, and nothing else here.
+      method: method as typeof listAgents,
+      request: (pageSize) => ({ pageSize }),
+      cap: 1000,
+      field: "page_size",
+    }),
   ),
   limit({
     what: "labels",

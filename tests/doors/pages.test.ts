@@ -14,7 +14,7 @@ import { newAgent, newProject, type TestProject } from "../helpers/fleet.ts";
 const MIB = 1024 * 1024;
 const { heartbeat, reportError } = AgentService.method;
 const { listAgents, listErrorGroups, listErrors } = FleetService.method;
-const { listAuditEntries } = EventService.method;
+const { listAuditEntries, listEvents } = EventService.method;
 const { listTokens } = TokenService.method;
 const { listProjects } = ProjectService.method;
 
@@ -76,9 +76,10 @@ const lists = [
     list({ what: `errors by ${orderBy}`, method: listErrors, request: { orderBy }, key: "id" }),
     list({ what: `tokens by ${orderBy}`, method: listTokens, request: { orderBy }, key: "id" }),
   ]),
-  ...["time", "time desc"].map((orderBy) =>
+  ...["time", "time desc"].flatMap((orderBy) => [
     list({ what: `audit entries by ${orderBy}`, method: listAuditEntries, request: { orderBy }, key: "id" }),
-  ),
+    list({ what: `events by ${orderBy}`, method: listEvents, request: { orderBy }, key: "cursor" }),
+  ]),
   list({ what: "groups of errors", method: listErrorGroups, request: {}, key: "fingerprint" }),
 ];
 

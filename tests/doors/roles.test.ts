@@ -39,6 +39,8 @@ const allowed: Readonly<Record<string, readonly Role[]>> = {
   GetTask: ["viewer", "operator"],
   ListTasks: ["viewer", "operator"],
   CancelTask: ["operator"],
+  WatchEvents: ["viewer", "operator"],
+  ListEvents: ["viewer", "operator"],
   ListAuditEntries: ["viewer", "operator"],
   CreateToken: ["operator"],
   ListTokens: ["operator"],

@@ -13,7 +13,7 @@ import { newAgent, newToken, type TestAgent, uniqueName } from "../helpers/fleet
 
 const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
 const { getAgent, listAgents, listErrorGroups, listErrors } = FleetService.method;
-const { listAuditEntries } = EventService.method;
+const { listAuditEntries, listEvents } = EventService.method;
 const { createToken, getToken, listTokens } = TokenService.method;
 
 const doors = useDoors({ settings: { DROVER_LOG_LEVEL: "trace" } });
@@ -145,6 +145,7 @@ describe.each(DOORS)("%s", (name) => {
     await noted(listErrors.output, door.call(listErrors, { pageSize: 1000 }, operator));
     await noted(listErrorGroups.output, door.call(listErrorGroups, { pageSize: 1000 }, operator));
     await noted(listAuditEntries.output, door.call(listAuditEntries, { pageSize: 1000 }, operator));
+    await noted(listEvents.output, door.call(listEvents, { pageSize: 1000 }, operator));
     const { tokens } = messageOf(
       await noted(listTokens.output, door.call(listTokens, { pageSize: 1000 }, operator)),
     );

@@ -51,6 +51,7 @@ const requests: Readonly<Record<string, (unique: string) => object>> = {
   GetTask: () => ({ task: noTask }),
   ListTasks: () => ({}),
   CancelTask: () => ({ task: noTask }),
+  ListEvents: () => ({}),
   ListAuditEntries: () => ({}),
   CreateToken: () => ({ role: 5 }),
   ListTokens: () => ({}),

@@ -4,12 +4,170 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { Event } from "./event_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file drover/v1/event_service.proto.
  */
 export declare const file_drover_v1_event_service: GenFile;
+
+/**
+ * Request of WatchEvents.
+ *
+ * @generated from message drover.v1.WatchEventsRequest
+ */
+export declare type WatchEventsRequest = Message<"drover.v1.WatchEventsRequest"> & {
+  /**
+   * The cursor of the last event that was taken; empty to start now. The header Last-Event-ID goes before it.
+   *
+   * @generated from field: string after = 1;
+   */
+  after: string;
+
+  /**
+   * Only events of one of these types; "task.*" stands for all types that begin with "task.".
+   *
+   * @generated from field: repeated string types = 2;
+   */
+  types: string[];
+
+  /**
+   * Only events that concern one of these agents: names, or ids, which also find removed agents.
+   *
+   * @generated from field: repeated string agents = 3;
+   */
+  agents: string[];
+
+  /**
+   * Only events that concern one of these tasks, by id.
+   *
+   * @generated from field: repeated string tasks = 4;
+   */
+  tasks: string[];
+};
+
+/**
+ * Describes the message drover.v1.WatchEventsRequest.
+ * Use `create(WatchEventsRequestSchema)` to create a new message.
+ */
+export declare const WatchEventsRequestSchema: GenMessage<WatchEventsRequest>;
+
+/**
+ * One message of WatchEvents.
+ *
+ * @generated from message drover.v1.WatchEventsResponse
+ */
+export declare type WatchEventsResponse = Message<"drover.v1.WatchEventsResponse"> & {
+  /**
+   * The event, or a bookmark.
+   *
+   * @generated from field: drover.v1.Event event = 1;
+   */
+  event?: Event | undefined;
+};
+
+/**
+ * Describes the message drover.v1.WatchEventsResponse.
+ * Use `create(WatchEventsResponseSchema)` to create a new message.
+ */
+export declare const WatchEventsResponseSchema: GenMessage<WatchEventsResponse>;
+
+/**
+ * Request of ListEvents.
+ *
+ * @generated from message drover.v1.ListEventsRequest
+ */
+export declare type ListEventsRequest = Message<"drover.v1.ListEventsRequest"> & {
+  /**
+   * At most this many, up to 1,000; 0 means 100.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the page before.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * Only events behind this cursor.
+   *
+   * @generated from field: string after = 3;
+   */
+  after: string;
+
+  /**
+   * Only events of one of these types; "task.*" stands for all types that begin with "task.".
+   *
+   * @generated from field: repeated string types = 4;
+   */
+  types: string[];
+
+  /**
+   * Only events that concern one of these agents: names, or ids, which also find removed agents.
+   *
+   * @generated from field: repeated string agents = 5;
+   */
+  agents: string[];
+
+  /**
+   * Only events that concern one of these tasks, by id.
+   *
+   * @generated from field: repeated string tasks = 6;
+   */
+  tasks: string[];
+
+  /**
+   * "time", which is also the default, or "time desc".
+   *
+   * @generated from field: string order_by = 7;
+   */
+  orderBy: string;
+};
+
+/**
+ * Describes the message drover.v1.ListEventsRequest.
+ * Use `create(ListEventsRequestSchema)` to create a new message.
+ */
+export declare const ListEventsRequestSchema: GenMessage<ListEventsRequest>;
+
+/**
+ * Response of ListEvents.
+ *
+ * @generated from message drover.v1.ListEventsResponse
+ */
+export declare type ListEventsResponse = Message<"drover.v1.ListEventsResponse"> & {
+  /**
+   * The page.
+   *
+   * @generated from field: repeated drover.v1.Event events = 1;
+   */
+  events: Event[];
+
+  /**
+   * Asks for the next page; empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * The place behind the newest event of the project, for a watch that goes on from here.
+   *
+   * @generated from field: string cursor = 3;
+   */
+  cursor: string;
+};
+
+/**
+ * Describes the message drover.v1.ListEventsResponse.
+ * Use `create(ListEventsResponseSchema)` to create a new message.
+ */
+export declare const ListEventsResponseSchema: GenMessage<ListEventsResponse>;
 
 /**
  * One change of state, and who or what caused it.
@@ -210,6 +368,30 @@ export declare const ListAuditEntriesResponseSchema: GenMessage<ListAuditEntries
  * @generated from service drover.v1.EventService
  */
 export declare const EventService: GenService<{
+  /**
+   * Follows the project's events as they are committed: each one once, in order. Without a cursor it starts now, with a
+   * bookmark. A bookmark is an event of type "bookmark" that carries nothing but a cursor; it comes when nothing wanted
+   * happened for a while. A watch that ends is resumed from the last cursor. Errors: OUT_OF_RANGE for a cursor that cannot
+   * be served any more (CURSOR_PRUNED, CURSOR_AHEAD, CURSOR_FOREIGN): read afresh what you follow, and watch without a
+   * cursor; RESOURCE_EXHAUSTED (WATCH_TOO_SLOW) for a caller that reads too slowly: resume from the last cursor.
+   *
+   * @generated from rpc drover.v1.EventService.WatchEvents
+   */
+  watchEvents: {
+    methodKind: "server_streaming";
+    input: typeof WatchEventsRequestSchema;
+    output: typeof WatchEventsResponseSchema;
+  },
+  /**
+   * Lists events, the oldest first.
+   *
+   * @generated from rpc drover.v1.EventService.ListEvents
+   */
+  listEvents: {
+    methodKind: "unary";
+    input: typeof ListEventsRequestSchema;
+    output: typeof ListEventsResponseSchema;
+  },
   /**
    * Lists audit entries, the newest first.
    *

@@ -4,6 +4,7 @@
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.js";
+import { file_drover_v1_event } from "./event_pb.js";
 import { file_google_api_annotations } from "../../google/api/annotations_pb.js";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 
@@ -11,28 +12,56 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
  * Describes the file drover/v1/event_service.proto.
  */
 export const file_drover_v1_event_service = /*@__PURE__*/
-  fileDesc("Ch1kcm92ZXIvdjEvZXZlbnRfc2VydmljZS5wcm90bxIJZHJvdmVyLnYxItABCgpBdWRpdEVudHJ5EgoKAmlkGAEgASgJEigKBHRpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg0KBWFjdG9yGAMgASgJEg4KBmFjdGlvbhgEIAEoCRIPCgdzdWJqZWN0GAUgASgJEg0KBWZpZWxkGAYgASgJEgwKBGZyb20YByABKAkSCgoCdG8YCCABKAkSDwoHdmVyc2lvbhgJIAEoAxIOCgZyZWFzb24YCiABKAkSEgoKcmVxdWVzdF9pZBgLIAEoCSLEAgoXTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjoBygAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIEhkKB3N1YmplY3QYAyABKAlCCLpIBXIDGIABEhcKBWFjdG9yGAQgASgJQgi6SAVyAxigARIeCgZhY3Rpb24YBSADKAlCDrpIC5IBCBAgIgRyAhhAEhYKBWZpZWxkGAYgASgJQge6SARyAhhAEikKBXNpbmNlGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgV1bnRpbBgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKgoIb3JkZXJfYnkYCSABKAlCGLpIFXITUgBSBHRpbWVSCXRpbWUgZGVzYyJbChhMaXN0QXVkaXRFbnRyaWVzUmVzcG9uc2USJgoHZW50cmllcxgBIAMoCzIVLmRyb3Zlci52MS5BdWRpdEVudHJ5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTKCAQoMRXZlbnRTZXJ2aWNlEnIKEExpc3RBdWRpdEVudHJpZXMSIi5kcm92ZXIudjEuTGlzdEF1ZGl0RW50cmllc1JlcXVlc3QaIy5kcm92ZXIudjEuTGlzdEF1ZGl0RW50cmllc1Jlc3BvbnNlIhWC0+STAg8SDS9hcGkvdjEvYXVkaXRiBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_timestamp]);
+  fileDesc("Ch1kcm92ZXIvdjEvZXZlbnRfc2VydmljZS5wcm90bxIJZHJvdmVyLnYxIosBChJXYXRjaEV2ZW50c1JlcXVlc3QSFgoFYWZ0ZXIYASABKAlCB7pIBHICGEASHQoFdHlwZXMYAiADKAlCDrpIC5IBCBBAIgRyAhhAEh8KBmFnZW50cxgDIAMoCUIPukgMkgEJEEAiBXIDGIABEh0KBXRhc2tzGAQgAygJQg66SAuSAQgQQCIEcgIYQCI2ChNXYXRjaEV2ZW50c1Jlc3BvbnNlEh8KBWV2ZW50GAEgASgLMhAuZHJvdmVyLnYxLkV2ZW50IvMBChFMaXN0RXZlbnRzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGOgHKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAgSFgoFYWZ0ZXIYAyABKAlCB7pIBHICGEASHQoFdHlwZXMYBCADKAlCDrpIC5IBCBBAIgRyAhhAEh8KBmFnZW50cxgFIAMoCUIPukgMkgEJEEAiBXIDGIABEh0KBXRhc2tzGAYgAygJQg66SAuSAQgQQCIEcgIYQBIqCghvcmRlcl9ieRgHIAEoCUIYukgVchNSAFIEdGltZVIJdGltZSBkZXNjIl8KEkxpc3RFdmVudHNSZXNwb25zZRIgCgZldmVudHMYASADKAsyEC5kcm92ZXIudjEuRXZlbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJEg4KBmN1cnNvchgDIAEoCSLQAQoKQXVkaXRFbnRyeRIKCgJpZBgBIAEoCRIoCgR0aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgVhY3RvchgDIAEoCRIOCgZhY3Rpb24YBCABKAkSDwoHc3ViamVjdBgFIAEoCRINCgVmaWVsZBgGIAEoCRIMCgRmcm9tGAcgASgJEgoKAnRvGAggASgJEg8KB3ZlcnNpb24YCSABKAMSDgoGcmVhc29uGAogASgJEhIKCnJlcXVlc3RfaWQYCyABKAkixAIKF0xpc3RBdWRpdEVudHJpZXNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY6AcoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiACBIZCgdzdWJqZWN0GAMgASgJQgi6SAVyAxiAARIXCgVhY3RvchgEIAEoCUIIukgFcgMYoAESHgoGYWN0aW9uGAUgAygJQg66SAuSAQgQICIEcgIYQBIWCgVmaWVsZBgGIAEoCUIHukgEcgIYQBIpCgVzaW5jZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASKQoFdW50aWwYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEioKCG9yZGVyX2J5GAkgASgJQhi6SBVyE1IAUgR0aW1lUgl0aW1lIGRlc2MiWwoYTGlzdEF1ZGl0RW50cmllc1Jlc3BvbnNlEiYKB2VudHJpZXMYASADKAsyFS5kcm92ZXIudjEuQXVkaXRFbnRyeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAky2gIKDEV2ZW50U2VydmljZRJzCgtXYXRjaEV2ZW50cxIdLmRyb3Zlci52MS5XYXRjaEV2ZW50c1JlcXVlc3QaHi5kcm92ZXIudjEuV2F0Y2hFdmVudHNSZXNwb25zZSIjgtPkkwIdYgVldmVudBIUL2FwaS92MS9ldmVudHM6d2F0Y2gwARJhCgpMaXN0RXZlbnRzEhwuZHJvdmVyLnYxLkxpc3RFdmVudHNSZXF1ZXN0Gh0uZHJvdmVyLnYxLkxpc3RFdmVudHNSZXNwb25zZSIWgtPkkwIQEg4vYXBpL3YxL2V2ZW50cxJyChBMaXN0QXVkaXRFbnRyaWVzEiIuZHJvdmVyLnYxLkxpc3RBdWRpdEVudHJpZXNSZXF1ZXN0GiMuZHJvdmVyLnYxLkxpc3RBdWRpdEVudHJpZXNSZXNwb25zZSIVgtPkkwIPEg0vYXBpL3YxL2F1ZGl0YgZwcm90bzM", [file_buf_validate_validate, file_drover_v1_event, file_google_api_annotations, file_google_protobuf_timestamp]);
+
+/**
+ * Describes the message drover.v1.WatchEventsRequest.
+ * Use `create(WatchEventsRequestSchema)` to create a new message.
+ */
+export const WatchEventsRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_event_service, 0);
+
+/**
+ * Describes the message drover.v1.WatchEventsResponse.
+ * Use `create(WatchEventsResponseSchema)` to create a new message.
+ */
+export const WatchEventsResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_event_service, 1);
+
+/**
+ * Describes the message drover.v1.ListEventsRequest.
+ * Use `create(ListEventsRequestSchema)` to create a new message.
+ */
+export const ListEventsRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_event_service, 2);
+
+/**
+ * Describes the message drover.v1.ListEventsResponse.
+ * Use `create(ListEventsResponseSchema)` to create a new message.
+ */
+export const ListEventsResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_event_service, 3);
 
 /**
  * Describes the message drover.v1.AuditEntry.
  * Use `create(AuditEntrySchema)` to create a new message.
  */
 export const AuditEntrySchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_event_service, 0);
+  messageDesc(file_drover_v1_event_service, 4);
 
 /**
  * Describes the message drover.v1.ListAuditEntriesRequest.
  * Use `create(ListAuditEntriesRequestSchema)` to create a new message.
  */
 export const ListAuditEntriesRequestSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_event_service, 1);
+  messageDesc(file_drover_v1_event_service, 5);
 
 /**
  * Describes the message drover.v1.ListAuditEntriesResponse.
  * Use `create(ListAuditEntriesResponseSchema)` to create a new message.
  */
 export const ListAuditEntriesResponseSchema = /*@__PURE__*/
-  messageDesc(file_drover_v1_event_service, 2);
+  messageDesc(file_drover_v1_event_service, 6);
 
 /**
  * What happened, and who did it.

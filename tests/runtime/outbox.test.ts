@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { Outbox } from "../../src/sessions/outbox.ts";
+import { Outbox } from "../../src/runtime/outbox.ts";
 
 describe("an outbox", () => {
   test("hands over everything in order and never holds more than it may", async () => {
