@@ -12,6 +12,7 @@ import { HeldLeases } from "./held-leases.ts";
 import { JitteredDelay } from "./jittered-delay.ts";
 import { type NextStep, planReconnect, type SessionEnd } from "./plan-reconnect.ts";
 import { RoomTalk } from "./room-talk.ts";
+import { ServerChoice } from "./server-choice.ts";
 import { SessionRequests } from "./session-requests.ts";
 import { SessionStream } from "./session-stream.ts";
 import type { FromSession, ToSession } from "./thread-messages.ts";
@@ -55,6 +56,7 @@ export class AgentSession {
   readonly #heartbeats: Heartbeats;
   readonly #commands: CommandInbox;
   readonly #tokens: TokenSlots;
+  readonly #servers: ServerChoice;
   #slots = 0;
   #stream: SessionStream | undefined;
   #leaving: "no" | "wanted" | "said" = "no";
@@ -64,6 +66,7 @@ export class AgentSession {
   constructor(settings: SessionSettings, tell: (message: FromSession) => void) {
     const { bootId, profile, timing, credentials } = settings;
     this.#settings = settings;
+    this.#servers = new ServerChoice(settings.server, Math.random());
     this.#tell = tell;
     const requests = new SessionRequests(timing.silenceMs);
     const leases = new HeldLeases(requests, tell, () => this.#room.update());
@@ -150,14 +153,20 @@ export class AgentSession {
       }
       if (next.kind === "stop") return next.end;
       if (next.kind === "useCurrentToken") this.#tokens.renewedRefused();
-      if (next.kind === "wait") await this.#wait(Math.max(delay.nextMs(), next.atLeastMs), next.because);
+      if (next.kind === "wait" || next.kind === "spread") {
+        this.#servers.moveOn();
+        // The first delay alone: the server that is gone to now is a good one, as far as anybody knows.
+        if (next.kind === "spread") await this.#wait(Math.random() * firstDelayMs, next.because);
+        else await this.#wait(Math.max(delay.nextMs(), next.atLeastMs), next.because);
+      }
     }
     return { kind: "closed" };
   }
 
   async #oneStream(): Promise<{ step: NextStep; workedMs: number }> {
     const { token, used } = this.#tokens.best;
-    const { server, bootId, timing } = this.#settings;
+    const { bootId, timing } = this.#settings;
+    const server = this.#servers.current;
     const helloId = this.#requests.newId();
     const stream = new SessionStream({ server, token, bootId, helloId, openMs: timing.openMs });
     this.#stream = stream;
@@ -197,7 +206,7 @@ export class AgentSession {
         this.#commands.take(message.value);
         break;
       case "goElsewhere":
-        this.#move(message.value.reason);
+        this.#move(message.value.reason, true);
         break;
       case "refusal": {
         const { code, reason, message: text } = message.value;
@@ -221,7 +230,7 @@ export class AgentSession {
     if (renewedToken === "") return;
     // Never rejects: what goes wrong with the store comes as false.
     void this.#tokens.offer(renewedToken).then((stored) => {
-      if (stored) this.#move("a renewed token is to be used");
+      if (stored) this.#move("a renewed token is to be used", false);
     });
   }
 
@@ -233,13 +242,13 @@ export class AgentSession {
   }
 
   /** Leaves the stream for a new one, once what was asked on it is answered. */
-  #move(why: string): void {
+  #move(why: string, elsewhere: boolean): void {
     const stream = this.#stream;
     if (stream === undefined || !stream.isOpen) return;
     this.#enter({ kind: "moving", why });
     this.#room.pause();
     this.#heartbeats.pause();
-    stream.move(MOVE_MS);
+    stream.move(MOVE_MS, elsewhere);
     if (this.#requests.unanswered === 0) stream.queue.end();
   }
 
@@ -290,7 +299,7 @@ export class AgentSession {
 
   /** Asks for a new token by a call of its own; true once it is stored and may be used. */
   async #rotateToken(): Promise<boolean> {
-    const connection = openConnection(this.#settings.server);
+    const connection = openConnection(this.#servers.current);
     const { openMs } = this.#settings.timing;
     const headers = bearer(this.#tokens.best.token);
     try {
@@ -326,7 +335,7 @@ export class AgentSession {
   async #obeyRotation(): Promise<Obedience> {
     try {
       if (!(await this.#rotateToken())) return "later";
-      this.#move("a new token is to be used");
+      this.#move("a new token is to be used", false);
       return "done";
     } catch (error) {
       this.#notice(`The token was not rotated, and it is tried again: ${refusalOf(error).message}`);

@@ -11,9 +11,18 @@ export interface TlsOptions {
   readonly servername?: string;
 }
 
-/** Where the server is. */
+/** Where the servers are. */
 export interface ServerOptions {
-  /** Address of the native gRPC port, such as http://127.0.0.1:9090; https for TLS. */
+  /**
+   * Address of the native gRPC port, such as http://127.0.0.1:9090; https for TLS. Several servers of one fleet in a list,
+   * or with commas: the agent begins with any of them, and turns to the next one when one is lost or sends it away.
+   */
+  readonly url: string | readonly string[];
+  readonly tls?: TlsOptions | undefined;
+}
+
+/** One server of them. */
+export interface ServerAddress {
   readonly url: string;
   readonly tls?: TlsOptions | undefined;
 }
@@ -39,7 +48,7 @@ const PING_TIMEOUT_MS = 10_000;
  * Prepares a connection that is used for one session stream or one call, and closed with it: what was broken about
  * one is never carried into the next.
  */
-export function openConnection({ url, tls }: ServerOptions): OpenConnection {
+export function openConnection({ url, tls }: ServerAddress): OpenConnection {
   const sessionManager = new Http2SessionManager(
     url,
     { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS },

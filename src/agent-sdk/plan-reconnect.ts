@@ -5,6 +5,8 @@ import type { CallRefusal } from "./agent-error.ts";
 export type StreamEnd =
   /** This side left it, to open another. */
   | { readonly kind: "moved" }
+  /** The server asked this side to go to another one. */
+  | { readonly kind: "sentAway" }
   /** The server took the goodbye. */
   | { readonly kind: "left" }
   /** This side gave up, on its owner's word. */
@@ -21,7 +23,9 @@ export type TokenUsed = "current" | "renewed";
 /** What to do after a stream. */
 export type NextStep =
   | { readonly kind: "reconnect" }
-  /** After the backoff's next delay, and no sooner than `atLeastMs`. */
+  /** To another server where there is one, at a moment of one's own: whoever was sent away was so with all others. */
+  | { readonly kind: "spread"; readonly because: CallRefusal }
+  /** To another server where there is one, after the backoff's next delay, and no sooner than `atLeastMs`. */
   | { readonly kind: "wait"; readonly because: CallRefusal; readonly atLeastMs: number }
   /** The renewed token does not work (any more): use the one before, which was kept for this. */
   | { readonly kind: "useCurrentToken" }
@@ -51,6 +55,11 @@ const lasting: ReadonlySet<Code> = new Set([
 // A stream that is left sooner than this after its welcome could be left again and again without pause.
 const SHORT_STAY_MS = 1000;
 const moved: CallRefusal = { code: Code.Unavailable, reason: "", message: "The stream was left soon." };
+const sentAway: CallRefusal = {
+  code: Code.Unavailable,
+  reason: "",
+  message: "The server asked to go elsewhere.",
+};
 const over: CallRefusal = { code: Code.Unavailable, reason: "", message: "The server ended the stream." };
 
 /** Decides what follows the end of a stream that worked for `workedMs`; 0 where the server never welcomed it. */
@@ -65,6 +74,10 @@ export function planReconnect(end: StreamEnd, token: TokenUsed, workedMs: number
       return workedMs >= SHORT_STAY_MS
         ? { kind: "reconnect" }
         : { kind: "wait", because: moved, atLeastMs: 0 };
+    case "sentAway":
+      return workedMs >= SHORT_STAY_MS
+        ? { kind: "spread", because: sentAway }
+        : { kind: "wait", because: sentAway, atLeastMs: 0 };
     case "over":
       return { kind: "wait", because: over, atLeastMs: 0 };
     case "failed":

@@ -6,13 +6,13 @@ import {
   type SessionResponse,
 } from "../../gen/drover/v1/agent_service_pb.js";
 import { refusalOf } from "./agent-error.ts";
-import { bearer, openConnection, type ServerOptions } from "./connection-options.ts";
+import { bearer, openConnection, type ServerAddress } from "./connection-options.ts";
 import { monotonicMs } from "./monotonic-clock.ts";
 import { OutgoingQueue } from "./outgoing-queue.ts";
 import type { StreamEnd } from "./plan-reconnect.ts";
 
 export interface SessionStreamOptions {
-  readonly server: ServerOptions;
+  readonly server: ServerAddress;
   readonly token: string;
   readonly bootId: string;
   /** Id of the hello among the session's messages. */
@@ -48,7 +48,7 @@ export class SessionStream {
   }
 
   get isMoving(): boolean {
-    return this.#wanted?.kind === "moved";
+    return this.#wanted?.kind === "moved" || this.#wanted?.kind === "sentAway";
   }
 
   /** Ends it now; the first end that is wanted counts. */
@@ -57,9 +57,9 @@ export class SessionStream {
     this.#abort.abort(new ConnectError("The stream was ended.", Code.Canceled));
   }
 
-  /** Leaves it within `withinMs`: the server may still answer what it was asked. */
-  move(withinMs: number): void {
-    this.#wanted ??= { kind: "moved" };
+  /** Leaves it within `withinMs`, for another server where `elsewhere`: the server may still answer what it was asked. */
+  move(withinMs: number, elsewhere: boolean): void {
+    this.#wanted ??= { kind: elsewhere ? "sentAway" : "moved" };
     setTimeout(() => this.#abort.abort(), withinMs).unref();
   }
 

@@ -26,13 +26,23 @@ export interface Api {
 
 /** An API whose every call, retries included, ends within `timeoutMs`. */
 export function openApi(connection: Connection, timeoutMs: number): Api {
+  // All calls of a command go to the server that answered the one before.
+  const servers = [connection.url, ...(connection.others ?? [])];
+  let at = 0;
+  const base = () => servers[at] ?? connection.url;
   const call = async <T>(method: string, path: string, query: Query, body?: object): Promise<Answer<T>> => {
-    const url = address(connection.url, path, query);
     try {
       return await withRetries(
-        (signal) => attempt<T>(connection, { method, url, body, signal }),
-        timeoutMs,
-        () => timedOut(connection.url, timeoutMs, method),
+        (signal) =>
+          attempt<T>(connection, { method, base: base(), url: address(base(), path, query), body, signal }),
+        {
+          timeoutMs,
+          timedOut: () => timedOut(base(), timeoutMs, method),
+          others: servers.length - 1,
+          moveOn: () => {
+            at = (at + 1) % servers.length;
+          },
+        },
       );
     } catch (error) {
       if (error instanceof Failure) error.hint = adviseOn(error, connection);
@@ -55,6 +65,8 @@ export function newRequestId(): string {
 
 interface Attempt {
   method: string;
+  /** The server that is asked. */
+  base: string;
   url: string;
   body: object | undefined;
   signal: AbortSignal;
@@ -63,12 +75,12 @@ interface Attempt {
 async function attempt<T>(connection: Connection, request: Attempt): Promise<Answer<T>> {
   const { response, text } = await exchange(connection, request);
   if (!response.ok)
-    throw failureOfAnswer(response.status, text, response.headers.get("retry-after"), connection.url);
+    throw failureOfAnswer(response.status, text, response.headers.get("retry-after"), request.base);
   try {
     // The contract says what a successful answer holds; whatever is printed of it copes with missing members.
     return { text: text.trim(), value: JSON.parse(text) as T };
   } catch {
-    throw failureOfAnswer(response.status, "", null, connection.url);
+    throw failureOfAnswer(response.status, "", null, request.base);
   }
 }
 
@@ -88,7 +100,7 @@ async function exchange(
     return { response, text: await response.text() };
   } catch (error) {
     if (request.signal.aborted) throw error;
-    throw transportFailure(connection.url, request.method, error);
+    throw transportFailure(request.base, request.method, error);
   }
 }
 

@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { type Api, openApi } from "./api.ts";
-import { positiveInteger } from "./arguments.ts";
+import { positiveInteger, repeated } from "./arguments.ts";
 import { resolveConnection } from "./credentials.ts";
 import type { Listing } from "./list-pages.ts";
 import { note, printJson, printTable } from "./output.ts";
@@ -10,7 +10,7 @@ import { parseTimeoutMs } from "./time-arguments.ts";
 /** Flags of every command that talks to a server. */
 export interface ClientFlags {
   json?: true;
-  url?: string;
+  url?: string[];
   token?: string;
   project?: string;
   timeout: number;
@@ -28,7 +28,11 @@ export function withClientFlags(
 ): Command {
   return command
     .option("--json", "print the answer's JSON as the server sent it; errors as JSON too")
-    .option("--url <url>", "the server (DROVER_URL; default http://127.0.0.1:8080)")
+    .option(
+      "--url <url>",
+      "the server (DROVER_URL; default http://127.0.0.1:8080); several with commas, or repeated",
+      repeated,
+    )
     .option("--token <token>", "the token (DROVER_TOKEN; default: operator.token in DROVER_DATA_DIR)")
     .option("--project <name>", "the project, for the server's own operator token (DROVER_PROJECT)")
     .addOption(

@@ -10,8 +10,10 @@ export interface TokenSource {
 
 /** A server, and who speaks to it. */
 export interface Connection {
-  /** Base address, without a slash at its end. */
+  /** Base address, without a slash at its end; of the first server where there are several. */
   url: string;
+  /** Of the other servers on the same database, to be asked when that one is lost. */
+  others?: readonly string[];
   token: TokenSource | undefined;
   project: string | undefined;
   /** Places in which a token was looked for, in words. */
@@ -19,7 +21,8 @@ export interface Connection {
 }
 
 export interface CredentialFlags {
-  url?: string;
+  /** Each may be several, with commas. */
+  url?: readonly string[];
   token?: string;
   project?: string;
 }
@@ -36,14 +39,15 @@ export function resolveConnection(
   environment: Environment,
   operatorToken: "offered" | "withheld" = "offered",
 ): Connection {
-  const url = baseUrl(flags.url ?? filled(environment.DROVER_URL) ?? DEFAULT_URL);
+  const [url, ...others] = baseUrls(flags.url ?? [filled(environment.DROVER_URL) ?? DEFAULT_URL]);
   const project = flags.project ?? filled(environment.DROVER_PROJECT);
   const looked = ["--token", "DROVER_TOKEN"];
   const given = givenToken(flags, environment);
-  if (given !== undefined || operatorToken === "withheld") return { url, token: given, project, looked };
-  const file = operatorTokenFile(environment, url);
-  if (file === undefined) return { url, token: undefined, project, looked: [...looked, KEPT_HERE] };
-  return { url, token: tokenIn(file), project, looked: [...looked, file] };
+  if (given !== undefined || operatorToken === "withheld")
+    return { url, others, token: given, project, looked };
+  const file = operatorTokenFile(environment, [url, ...others]);
+  if (file === undefined) return { url, others, token: undefined, project, looked: [...looked, KEPT_HERE] };
+  return { url, others, token: tokenIn(file), project, looked: [...looked, file] };
 }
 
 function givenToken(flags: CredentialFlags, environment: Environment): TokenSource | undefined {
@@ -52,10 +56,10 @@ function givenToken(flags: CredentialFlags, environment: Environment): TokenSour
   return token === undefined ? undefined : { token: plainToken(token, "DROVER_TOKEN"), from: "DROVER_TOKEN" };
 }
 
-function operatorTokenFile(environment: Environment, url: string): string | undefined {
+function operatorTokenFile(environment: Environment, urls: readonly string[]): string | undefined {
   const named = filled(environment.DROVER_DATA_DIR);
   // A credential that nobody named leaves this machine for nobody: else `--url` alone would send it anywhere.
-  if (named === undefined && !isLoopback(new URL(url).hostname)) return undefined;
+  if (named === undefined && !urls.every((url) => isLoopback(new URL(url).hostname))) return undefined;
   return join(resolve(named ?? ".drover"), "operator.token");
 }
 
@@ -75,6 +79,14 @@ function tokenIn(path: string): TokenSource | undefined {
 function plainToken(token: string, from: string): string {
   if (/^[\x21-\x7e]+$/.test(token)) return token;
   throw usageFailure(`The token from ${from} is empty or holds characters that no token has.`);
+}
+
+function baseUrls(texts: readonly string[]): [string, ...string[]] {
+  const all = texts.flatMap((text) => text.split(",")).map((text) => baseUrl(text.trim()));
+  const [first, ...others] = new Set(all);
+  // Even an empty text is one address, and refused as such.
+  if (first === undefined) return [baseUrl("")];
+  return [first, ...others];
 }
 
 function baseUrl(text: string): string {

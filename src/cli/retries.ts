@@ -7,20 +7,29 @@ const RETRIES = 2;
 const FIRST_DELAY_MS = 200;
 const LONGEST_DELAY_MS = 5_000;
 
+export interface RetryOptions {
+  readonly timeoutMs: number;
+  timedOut(): Failure;
+  /** How many servers there are besides the first; 0 when left out. */
+  readonly others?: number;
+  /** Turns to the next one. */
+  moveOn?(): void;
+}
+
 /**
- * Runs `attempt` again after a lost connection or a 503, all within `timeoutMs`. When the time is over the newest
+ * Runs `attempt` again after a lost connection or a 503, and where there is another server also after one that was never made, all within `timeoutMs`. When the time is over the newest
  * failure counts, or `timedOut` where no attempt came to an end.
  */
 export async function withRetries<T>(
   attempt: (signal: AbortSignal) => Promise<T>,
-  timeoutMs: number,
-  timedOut: () => Failure,
+  { timeoutMs, timedOut, others = 0, moveOn }: RetryOptions,
 ): Promise<T> {
   const signal = AbortSignal.timeout(timeoutMs);
   const endsAtMs = performance.now() + timeoutMs;
   let newest: unknown;
-  const policy = retry(handleType(Failure, isWorthRetrying), {
-    maxAttempts: RETRIES,
+  const isWorthIt = (failure: Failure) => isWorthRetrying(failure) || (others > 0 && isNeverMade(failure));
+  const policy = retry(handleType(Failure, isWorthIt), {
+    maxAttempts: RETRIES + others,
     backoff: new DelegateBackoff(({ attempt: count }) => {
       return Math.max(0, Math.min(delayMs(count, newest), endsAtMs - performance.now()));
     }),
@@ -31,6 +40,7 @@ export async function withRetries<T>(
         return await attempt(signal);
       } catch (error) {
         if (!signal.aborted) newest = error;
+        if (error instanceof Failure && isWorthIt(error)) moveOn?.();
         throw error;
       }
     }, signal);
@@ -44,6 +54,10 @@ function delayMs(attemptNumber: number, error: unknown): number {
   const origin = error instanceof Failure ? error.origin : undefined;
   const askedMs = origin?.kind === "server" ? (origin.retryAfterSeconds ?? 0) * 1000 : 0;
   return Math.min(LONGEST_DELAY_MS, Math.max(FIRST_DELAY_MS * 2 ** (attemptNumber - 1), askedMs));
+}
+
+function isNeverMade({ origin }: Failure): boolean {
+  return origin.kind === "transport" && !origin.mayHaveArrived;
 }
 
 function isWorthRetrying(failure: Failure): boolean {

@@ -28,7 +28,7 @@ describe("server, token and project", () => {
       DROVER_PROJECT: "of-env",
       DROVER_DATA_DIR,
     };
-    const flags = { url: "http://flag:2/", token: "drv_opr_flag", project: "of-flag" };
+    const flags = { url: ["http://flag:2/"], token: "drv_opr_flag", project: "of-flag" };
     expect(resolveConnection(flags, environment)).toMatchObject({
       url: "http://flag:2",
       token: { token: "drv_opr_flag", from: "--token" },
@@ -56,12 +56,14 @@ describe("server, token and project", () => {
   });
 
   it("keep a path in the address, without the slash at its end", () => {
-    expect(resolveConnection({ url: "https://host/drover/" }, {}).url).toBe("https://host/drover");
+    expect(resolveConnection({ url: ["https://host/drover/"] }, {}).url).toBe("https://host/drover");
   });
 
   it("refuse an address that is none, or that carries a password, without repeating it", () => {
     for (const url of ["nonsense", "ftp://host", "http://user:hunter2@host"])
-      expect(() => resolveConnection({ url }, {})).toThrow(/^(?!.*hunter2).*The server's address must/);
+      expect(() => resolveConnection({ url: [url] }, {})).toThrow(
+        /^(?!.*hunter2).*The server's address must/,
+      );
   });
 
   it("refuse a token that no header can carry, without repeating it", () => {
@@ -76,14 +78,14 @@ describe("the default data directory's token", () => {
     const server = await fakeServer(() => ({ json: { agents: [] } }));
     await runDrover(["agents", "--url", server.url], { cwd: folder });
     expect(server.requests[0]?.headers.authorization).toBe("Bearer drv_opr_file");
-    const elsewhere = resolveConnection({ url: "http://drover.example" }, {});
+    const elsewhere = resolveConnection({ url: ["http://drover.example"] }, {});
     expect(elsewhere.token).toBeUndefined();
     expect(elsewhere.looked.at(-1)).toContain("goes to loopback addresses only");
   });
 
   it("goes to any server when DROVER_DATA_DIR names it", () => {
     const environment = { DROVER_DATA_DIR: dataDir("drv_opr_file") };
-    expect(resolveConnection({ url: "http://drover.example" }, environment).token?.token).toBe(
+    expect(resolveConnection({ url: ["http://drover.example"] }, environment).token?.token).toBe(
       "drv_opr_file",
     );
   });

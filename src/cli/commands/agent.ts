@@ -32,7 +32,11 @@ export function addAgent(program: Command): void {
     .option("--name <name>", "the agent's name; needed on its first run, and unless --state-dir is given")
     .option("--state-dir <dir>", "its credentials (default: drover/agents/NAME in the user's configuration)")
     .option("--enrollment-token <token>", "enrolls it on its first run (DROVER_TOKEN)")
-    .option("--grpc-url <url>", `the server's native gRPC port (DROVER_GRPC_URL; default ${DEFAULT_URL})`)
+    .option(
+      "--grpc-url <url>",
+      `the server's native gRPC port (DROVER_GRPC_URL; default ${DEFAULT_URL}); several with commas, or repeated`,
+      repeated,
+    )
     .addOption(
       new Option("--slots <n>", "how many tasks at a time").argParser(integerBetween(1, 100)).default(1),
     )
@@ -47,7 +51,7 @@ interface RunFlags {
   name?: string;
   stateDir?: string;
   enrollmentToken?: string;
-  grpcUrl?: string;
+  grpcUrl?: string[];
   slots: number;
   label?: Record<string, string>;
   capability?: string[];
@@ -56,7 +60,7 @@ interface RunFlags {
 
 async function runAgent(flags: RunFlags): Promise<void> {
   surviveBrokenPipe();
-  const server = { url: grpcUrl(flags.grpcUrl ?? process.env.DROVER_GRPC_URL) };
+  const server = { url: grpcUrls(flags.grpcUrl ?? [process.env.DROVER_GRPC_URL ?? ""]) };
   const profile: AgentProfile = {
     labels: flags.label,
     capabilities: flags.capability,
@@ -128,8 +132,12 @@ function enrollmentTokenOf(flag: string | undefined, variable: string | undefine
   return token;
 }
 
-function grpcUrl(text: string | undefined): string {
-  const given = text === undefined || text === "" ? DEFAULT_URL : text;
+function grpcUrls(texts: readonly string[]): string[] {
+  return texts.flatMap((text) => text.split(",")).map((text) => grpcUrl(text.trim()));
+}
+
+function grpcUrl(text: string): string {
+  const given = text === "" ? DEFAULT_URL : text;
   // The server prints its address without a scheme.
   const spelled = given.includes("://") ? given : `http://${given}`;
   const url = URL.canParse(spelled) ? new URL(spelled) : undefined;
