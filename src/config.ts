@@ -37,6 +37,8 @@ export interface Config {
   maxCallsPerAddress: number;
   maxCalls: number;
   /** For how long the records of heartbeat passes are kept. */
+  retentionEventsMs: number;
+  retentionAuditMs: number;
   retentionRunsMs: number;
   /** Modules that add steps to heartbeat passes. */
   passSteps: string[];
@@ -247,6 +249,20 @@ const rules: SettingRule[] = [
       parseNumber(text, (value) => value === 0 || isCount(value), "a whole number up to 1000000"),
   },
   {
+    env: "DROVER_RETENTION_EVENTS",
+    default: "7d",
+    description: "how long events are kept, and how far back a watch can resume",
+    key: "retentionEventsMs",
+    parse: (text) => parseDurationWithin(text, 1_000, 36_500 * 86_400_000, "between 1s and 36500d"),
+  },
+  {
+    env: "DROVER_RETENTION_AUDIT",
+    default: "365d",
+    description: "how long audit entries are kept",
+    key: "retentionAuditMs",
+    parse: (text) => parseDurationWithin(text, 1_000, 36_500 * 86_400_000, "between 1s and 36500d"),
+  },
+  {
     env: "DROVER_RETENTION_RUNS",
     default: "90d",
     description: "how long the records of heartbeat passes are kept",
@@ -298,8 +314,6 @@ const notHonoured = [
   "DROVER_MAX_HEARTBEATS_PER_SECOND",
   "DROVER_RETENTION_TASKS",
   "DROVER_RETENTION_ERRORS",
-  "DROVER_RETENTION_EVENTS",
-  "DROVER_RETENTION_AUDIT",
 ];
 
 /** Every setting that is honoured, for help texts. */
@@ -401,6 +415,8 @@ const configShape: z.ZodType<Config> = z.object({
   maxCallsPerToken: z.number(),
   maxCallsPerAddress: z.number(),
   maxCalls: z.number(),
+  retentionEventsMs: z.number(),
+  retentionAuditMs: z.number(),
   retentionRunsMs: z.number(),
   passSteps: z.array(z.string()),
   passSyncTimeoutMs: z.number(),

@@ -11,6 +11,7 @@ import { TrackerService } from "../gen/drover/v1/tracker_service_pb.js";
 import { findAgentId, readOffers } from "./agents/agent-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
+import { pruneAudit } from "./audit/prune-audit.ts";
 import { CommandService } from "./commands/command-service.ts";
 import { forgetOldCommands } from "./commands/command-store.ts";
 import { brakeSettingsOf, type Config, SettingError, thresholdsOf } from "./config.ts";
@@ -35,6 +36,7 @@ import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-
 import { EventFeed } from "./events/event-feed.ts";
 import { eventIdOf } from "./events/event-message.ts";
 import { createEventRpc } from "./events/event-rpc.ts";
+import { pruneEvents } from "./events/prune-events.ts";
 import { EventSequencer } from "./events/sequencer.ts";
 import { WatchRegistry } from "./events/watch-registry.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
@@ -109,7 +111,14 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const passes = createHousekeeping(database, config, tasks, report);
   const pruner = new Pruner(
     database,
-    [forgetOldAnswers, forgetOldEffects, forgetOldCommands, passes.prune],
+    [
+      forgetOldAnswers,
+      forgetOldEffects,
+      forgetOldCommands,
+      passes.prune,
+      (lockedDb, batchSize) => pruneEvents(lockedDb, batchSize, config.retentionEventsMs),
+      (lockedDb, batchSize) => pruneAudit(lockedDb, batchSize, config.retentionAuditMs),
+    ],
     (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
   );
   const events = createEvents(database, streams.open, report);

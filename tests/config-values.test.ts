@@ -55,6 +55,8 @@ const cases: Record<string, { good: string[]; bad: string[] }> = {
   DROVER_RETRY_BACKOFF: { good: ["1ms", "1s", "1d"], bad: ["0s", "1", "25h", "-1s"] },
   DROVER_RETRY_BACKOFF_MAX: { good: ["1s", "5m", "30d"], bad: ["0s", "31d", "5"] },
   DROVER_AGENT_TOKEN_TTL: { good: ["1s", "30d", "3650d"], bad: ["30", "0d", "500ms", "3651d", "P30D"] },
+  DROVER_RETENTION_EVENTS: { good: ["1s", "7d", "36500d"], bad: ["0s", "999ms", "36500d1s", "90"] },
+  DROVER_RETENTION_AUDIT: { good: ["1s", "365d"], bad: ["0s", "999ms", "never"] },
   DROVER_RETENTION_RUNS: { good: ["1s", "90d", "36500d"], bad: ["0s", "999ms", "36500d1s", "90"] },
   DROVER_PASS_STEPS: { good: ["steps.ts", "/opt/a.ts, ./b.js"], bad: ["a\0b"] },
   DROVER_PASS_SYNC_TIMEOUT: { good: ["100ms", "50s", "1h"], bad: ["99ms", "1h1ms", "50"] },
@@ -78,8 +80,6 @@ const product = [
   "DROVER_BRAKE_RATE",
   "DROVER_RETENTION_TASKS",
   "DROVER_RETENTION_ERRORS",
-  "DROVER_RETENTION_EVENTS",
-  "DROVER_RETENTION_AUDIT",
 ];
 const unsupported = product.filter((name) => !settings.some(({ env }) => env === name));
 

@@ -9,8 +9,10 @@ import { bookmarkMessage, eventToMessage } from "./event-message.ts";
 import { readStretch, type StoredEvent, type StreamLook } from "./event-store.ts";
 import { type EventFilter, matchEvent } from "./match-event.ts";
 
-/** Events that wait for a caller to read them; one who lets more wait is sent away and resumes by its cursor. */
+/** Events that wait for a caller to read them; the rest waits in the table. */
 const BUFFERED_EVENTS = 1_024;
+/** A caller that leaves the buffer full for so long is sent away, and resumes by its cursor. */
+const STALLED_MS = 10_000;
 /** Numbers that one step of catching up looks at, and events that it takes at most. */
 const STRETCH = 5_000n;
 const STRETCH_EVENTS = 500;
@@ -26,6 +28,8 @@ export interface WatchParts {
   readonly feed: EventFeed;
   /** Hears of a watch that failed for no reason of its caller's. */
   readonly onError: (error: unknown) => void;
+  /** After how long a caller that leaves the buffer full is sent away; 10 s when left out. */
+  readonly stalledMs?: number;
 }
 
 /** One message serves all watches of an event: it is made once, and doors may keep what they made of it. */
@@ -39,7 +43,10 @@ function messageOf(event: StoredEvent, epoch: string): WatchEventsResponse {
   return made;
 }
 
-/** One caller's watch: first by reading the table from its cursor on, then by what the feed gives. */
+/**
+ * One caller's watch: by reading the table from its cursor on, then by what the feed gives. A caller that reads more
+ * slowly than events come goes back to the table, at its own pace and at nobody's expense.
+ */
 export class Watch implements Follower {
   readonly projectId: string;
   readonly filter: EventFilter;
@@ -49,6 +56,8 @@ export class Watch implements Follower {
   readonly #parts: WatchParts;
   readonly #cutOff: () => void;
   readonly #outbox = new Outbox<WatchEventsResponse>(BUFFERED_EVENTS);
+  /** Settles when the feed is left; undefined while the watch does not follow it. */
+  #behind: PromiseWithResolvers<void> | undefined;
   /** All up to this one was looked at. */
   #seq: bigint;
   /** Of the newest frame; undefined before the first. */
@@ -83,31 +92,42 @@ export class Watch implements Follower {
   /** Catches up and follows; resolves when the watch has ended, in whatever way. Never rejects. */
   async run(): Promise<void> {
     try {
-      while (!this.#outbox.isClosed && !this.#parts.feed.join(this, this.#epoch, this.#seq)) {
-        await this.#catchUp();
+      while (!this.#outbox.isClosed) {
+        if (this.#follow()) await Promise.race([this.#behind?.promise, this.#outbox.done()]);
+        else await this.#catchUp();
       }
-      // Whoever has caught up hears so: the first frame of a watch that starts now, and a place to resume from.
-      const isAtEnd = this.#seq >= this.#knownLast;
-      if (isAtEnd && this.#sentSeq !== this.#seq) this.#sendBookmark();
     } catch (error) {
       this.#fail(error);
     }
     await this.#outbox.done();
-    this.#parts.feed.leave(this);
+    this.#leave();
+  }
+
+  /** Joins the feed; false where there is more to catch up. */
+  #follow(): boolean {
+    this.#behind = Promise.withResolvers();
+    if (!this.#parts.feed.join(this, this.#epoch, this.#seq)) {
+      this.#behind = undefined;
+      return false;
+    }
+    // Whoever has caught up hears so: the first frame of a watch that starts now, and a place to resume from.
+    const isAtEnd = this.#seq >= this.#knownLast && this.#outbox.room > 0;
+    if (isAtEnd && this.#sentSeq !== this.#seq) this.#sendBookmark();
+    return true;
   }
 
   take(event: StoredEvent): void {
     // A watch that has read further in the table than the feed has gone joins all the same.
-    if (event.seq <= this.#seq) return;
-    this.#seq = event.seq;
-    if (!matchEvent(this.filter, event) || this.#outbox.isClosed) return;
-    if (this.#outbox.room === 0) {
-      const words = "this watch is read more slowly than events come: resume it from the last cursor";
-      this.end(new Refusal("resource-exhausted", words, { reason: "WATCH_TOO_SLOW", retryAfterMs: 1_000 }));
-      return;
+    if (event.seq <= this.#seq || this.#behind === undefined) return;
+    if (matchEvent(this.filter, event)) {
+      if (this.#outbox.room === 0) {
+        this.#leave();
+        return;
+      }
+      this.#outbox.putNow(messageOf(event, this.#epoch));
+      this.#noteSent(event.seq);
     }
-    this.#outbox.putNow(messageOf(event, this.#epoch));
-    this.#noteSent(event.seq);
+    this.#seq = event.seq;
   }
 
   idle({ nowMicros }: StreamLook): void {
@@ -120,14 +140,14 @@ export class Watch implements Follower {
 
   /** The caller is gone. */
   forget(): void {
-    this.#parts.feed.leave(this);
+    this.#leave();
     this.#outbox.abort(undefined);
     void this.#outbox.return();
   }
 
   /** Ends the watch for a server that stops; what waits is still delivered, if the caller reads it at once. */
   endForStop(reason: Refusal): void {
-    this.#parts.feed.leave(this);
+    this.#leave();
     this.#outbox.close({ reason });
     setTimeout(this.#cutOff, STOP_WORD_MS).unref();
   }
@@ -138,7 +158,7 @@ export class Watch implements Follower {
 
   /** Ends the watch now; nothing more is delivered. A caller that does not read is cut off. */
   end(reason: Refusal): void {
-    this.#parts.feed.leave(this);
+    this.#leave();
     this.#outbox.abort(reason);
     // Without effect on a call that is over by then.
     setTimeout(this.#cutOff, LAST_WORD_MS).unref();
@@ -154,7 +174,7 @@ export class Watch implements Follower {
     if (epoch !== this.#epoch) throw cursorRefusal("CURSOR_FOREIGN");
     if (prunedSeq > this.#seq) throw cursorRefusal("CURSOR_PRUNED");
     for (const event of events) {
-      if (!(await this.#outbox.put(messageOf(event, this.#epoch)))) return;
+      if (!(await this.#put(messageOf(event, this.#epoch)))) return;
       this.#seq = event.seq;
       this.#noteSent(event.seq);
     }
@@ -162,6 +182,26 @@ export class Watch implements Follower {
       const seen = lastSeq < stretch.last ? lastSeq : stretch.last;
       if (seen > this.#seq) this.#seq = seen;
     }
+  }
+
+  /** Waits for room, but not for ever; false where the watch has ended. */
+  async #put(message: WatchEventsResponse): Promise<boolean> {
+    if (this.#outbox.room > 0) return this.#outbox.putNow(message);
+    const stalled = setTimeout(() => {
+      const words = "this watch is not read: resume it from the last cursor";
+      this.end(new Refusal("resource-exhausted", words, { reason: "WATCH_TOO_SLOW", retryAfterMs: 1_000 }));
+    }, this.#parts.stalledMs ?? STALLED_MS);
+    try {
+      return await this.#outbox.put(message);
+    } finally {
+      clearTimeout(stalled);
+    }
+  }
+
+  #leave(): void {
+    this.#parts.feed.leave(this);
+    this.#behind?.resolve();
+    this.#behind = undefined;
   }
 
   #sendBookmark(): void {
