@@ -693,7 +693,7 @@ export const comments = {
   "drover.v1.UpdateTrackerRequest": "Request of UpdateTracker. Kind, repository and address stay: another repository is another tracker.",
   "drover.v1.UpdateTrackerRequest.credential": "Where the server finds the credential: env:NAME or file:/path; empty for none. For the server's own operator token\nalone.",
   "drover.v1.UpdateTrackerRequest.disabled": "Whether passes leave it out.",
-  "drover.v1.UpdateTrackerRequest.no_rule": "Takes the rule away; the tasks that it made and that are not done are cancelled by the next pass.",
+  "drover.v1.UpdateTrackerRequest.no_rule": "Takes the rule away, and goes without rule; its tasks that are not done are cancelled by the next pass.",
   "drover.v1.UpdateTrackerRequest.request_id": "Makes a retry harmless for 24 hours: same id, same answer, no second effect.",
   "drover.v1.UpdateTrackerRequest.rule": "Which issues become tasks.",
   "drover.v1.UpdateTrackerRequest.tracker": "The tracker's id.",

@@ -71,6 +71,8 @@ export function createTrackerRpc(
     async updateTracker(request, context) {
       const caller = callerWithRole(context, "operator");
       const { credential, disabled, noRule, requestId } = request;
+      if (noRule && request.rule !== undefined)
+        throw invalidField("no_rule", "must not be given beside rule");
       const rule = noRule ? null : request.rule && ruleOfMessage(request.rule);
       const change = {
         ...(credential !== undefined && { credential }),

@@ -8,9 +8,11 @@ import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { PassService } from "../../gen/drover/v1/pass_service_pb.js";
 import { ProjectService } from "../../gen/drover/v1/project_service_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import { TrackerService } from "../../gen/drover/v1/tracker_service_pb.js";
 import { messageOf, refusalOf } from "../helpers/door-client.ts";
 import { DOORS, useDoors } from "../helpers/door-suite.ts";
 import { newAgent, newToken, type TestAgent, uniqueName } from "../helpers/fleet.ts";
@@ -59,6 +61,8 @@ const { batchCreateTasks, createTask, listTasks } = TaskService.method;
 const { createToken, listTokens } = TokenService.method;
 const { listAgents, listErrors, listErrorGroups } = FleetService.method;
 const { listAuditEntries, listEvents } = EventService.method;
+const { listRuns } = PassService.method;
+const { createTracker, listIssues } = TrackerService.method;
 const { createProject, listProjects } = ProjectService.method;
 
 const ofAgents: Limit[] = [
@@ -281,7 +285,69 @@ const ofEnrollments: Limit[] = [
   }),
 ];
 
+const trackerOf = (more: object) => ({
+  repository: `acme/${uniqueName("limit")}`,
+  disabled: true,
+  ...more,
+});
+
 const ofOperators: Limit[] = [
+  limit({
+    what: "characters of a repository's name",
+    as: "operator",
+    method: createTracker,
+    request: (size) => ({ repository: `acme/${uniqueName("limit").padEnd(size, "x")}`, disabled: true }),
+    cap: 100,
+    field: "repository",
+  }),
+  limit({
+    what: "characters of a tracker's address",
+    as: "operator",
+    method: createTracker,
+    request: (size) => trackerOf({ baseUrl: "https://ghe.example.com/".padEnd(size, "x") }),
+    cap: 512,
+    field: "base_url",
+  }),
+  limit({
+    what: "characters of a rule's label",
+    as: "operator",
+    method: createTracker,
+    request: (size) => trackerOf({ rule: { label: astral(size), taskKind: "k" } }),
+    cap: 256,
+    field: "rule.label",
+  }),
+  limit({
+    what: "a rule's priority",
+    as: "operator",
+    method: createTracker,
+    request: (priority) => trackerOf({ rule: { label: "l", taskKind: "k", priority } }),
+    cap: 9,
+    field: "rule.priority",
+  }),
+  limit({
+    what: "runs of a page",
+    as: "operator",
+    method: listRuns,
+    request: (pageSize) => ({ pageSize }),
+    cap: 1000,
+    field: "page_size",
+  }),
+  limit({
+    what: "issues of a page",
+    as: "operator",
+    method: listIssues,
+    request: (pageSize) => ({ pageSize }),
+    cap: 1000,
+    field: "page_size",
+  }),
+  limit({
+    what: "labels of a list of issues",
+    as: "operator",
+    method: listIssues,
+    request: (size) => ({ labels: list(size) }),
+    cap: 16,
+    field: "labels",
+  }),
   limit({
     what: "tasks of a batch",
     as: "operator",

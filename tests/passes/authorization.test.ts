@@ -91,6 +91,14 @@ test.each([
   expect(await answer.json()).toMatchObject({ agentName: "cron", status: "error" });
 });
 
+test("a rule and none at once are refused by name", async () => {
+  const project = await bench.project();
+  const tracker = await project.tracker("acme/both");
+  const both = { rule: { label: "l", taskKind: "k" }, noRule: true };
+  const { status, body } = await project.rest("PATCH", `/api/v1/trackers/${tracker}`, both);
+  expect([status, body.error.message]).toEqual([400, "no_rule: must not be given beside rule"]);
+});
+
 test("only the server's own operator gives credentials, and no answer, row or log holds one", async () => {
   const project = await bench.project();
   const made = await project.rest("POST", "/api/v1/tokens", { role: "operator" });

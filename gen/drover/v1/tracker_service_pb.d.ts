@@ -217,7 +217,7 @@ export declare type UpdateTrackerRequest = Message<"drover.v1.UpdateTrackerReque
   rule?: TaskRule | undefined;
 
   /**
-   * Takes the rule away; the tasks that it made and that are not done are cancelled by the next pass.
+   * Takes the rule away, and goes without rule; its tasks that are not done are cancelled by the next pass.
    *
    * @generated from field: bool no_rule = 4;
    */
