@@ -36,9 +36,11 @@ export interface Config {
   maxCallsPerToken: number;
   maxCallsPerAddress: number;
   maxCalls: number;
-  /** For how long the records of heartbeat passes are kept. */
+  /** For how long these are kept. */
   retentionEventsMs: number;
   retentionAuditMs: number;
+  retentionTasksMs: number;
+  retentionErrorsMs: number;
   retentionRunsMs: number;
   /** Modules that add steps to heartbeat passes. */
   passSteps: string[];
@@ -263,6 +265,20 @@ const rules: SettingRule[] = [
     parse: (text) => parseDurationWithin(text, 1_000, 36_500 * 86_400_000, "between 1s and 36500d"),
   },
   {
+    env: "DROVER_RETENTION_TASKS",
+    default: "30d",
+    description: "how long tasks are kept that have ended, with their attempts",
+    key: "retentionTasksMs",
+    parse: (text) => parseDurationWithin(text, 1_000, 36_500 * 86_400_000, "between 1s and 36500d"),
+  },
+  {
+    env: "DROVER_RETENTION_ERRORS",
+    default: "30d",
+    description: "how long errors are kept after they were last seen",
+    key: "retentionErrorsMs",
+    parse: (text) => parseDurationWithin(text, 1_000, 36_500 * 86_400_000, "between 1s and 36500d"),
+  },
+  {
     env: "DROVER_RETENTION_RUNS",
     default: "90d",
     description: "how long the records of heartbeat passes are kept",
@@ -312,8 +328,6 @@ const notHonoured = [
   "DROVER_TLS_KEY",
   "DROVER_TLS_CLIENT_CA",
   "DROVER_MAX_HEARTBEATS_PER_SECOND",
-  "DROVER_RETENTION_TASKS",
-  "DROVER_RETENTION_ERRORS",
 ];
 
 /** Every setting that is honoured, for help texts. */
@@ -417,6 +431,8 @@ const configShape: z.ZodType<Config> = z.object({
   maxCalls: z.number(),
   retentionEventsMs: z.number(),
   retentionAuditMs: z.number(),
+  retentionTasksMs: z.number(),
+  retentionErrorsMs: z.number(),
   retentionRunsMs: z.number(),
   passSteps: z.array(z.string()),
   passSyncTimeoutMs: z.number(),

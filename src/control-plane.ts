@@ -33,12 +33,14 @@ import { createReflectionServices } from "./doors/reflection.ts";
 import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
 import { createWebDoor } from "./doors/web-door.ts";
 import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
+import { forgetOldErrors } from "./error-reports/error-report-store.ts";
 import { EventFeed } from "./events/event-feed.ts";
 import { eventIdOf } from "./events/event-message.ts";
 import { createEventRpc } from "./events/event-rpc.ts";
 import { pruneEvents } from "./events/prune-events.ts";
 import { EventSequencer } from "./events/sequencer.ts";
 import { WatchRegistry } from "./events/watch-registry.ts";
+import { createExplainAgentRpc } from "./fleet/explain-agent-rpc.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
 import { createSendCommandRpc } from "./fleet/send-command-rpc.ts";
 import { sessionSuperseded } from "./heartbeat/enter-session.ts";
@@ -77,9 +79,11 @@ import type { Database } from "./storage/database.ts";
 import { findSchemaProblem } from "./storage/migrate.ts";
 import { Pruner } from "./storage/pruner.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
+import type { AskedKinds } from "./tasks/explain-service.ts";
 import { HeldTasks } from "./tasks/held-tasks.ts";
 import { createLoanRpc } from "./tasks/loan-rpc.ts";
 import { LoanService, type TaskRules } from "./tasks/loan-service.ts";
+import { forgetLeftovers, forgetOldTasks } from "./tasks/prune-tasks.ts";
 import { findDue } from "./tasks/requirement-store.ts";
 import { createTaskRpc } from "./tasks/task-rpc.ts";
 import { type ClaimSources, WaitingClaims } from "./tasks/waiting-claims.ts";
@@ -118,8 +122,12 @@ export function createControlPlane(database: Database, config: Config, logger: L
       passes.prune,
       (lockedDb, batchSize) => pruneEvents(lockedDb, batchSize, config.retentionEventsMs),
       (lockedDb, batchSize) => pruneAudit(lockedDb, batchSize, config.retentionAuditMs),
+      (leader, batchSize) => forgetOldTasks(leader, config.retentionTasksMs, batchSize),
+      forgetLeftovers,
+      (leader, batchSize) => forgetOldErrors(leader, config.retentionErrorsMs, batchSize),
     ],
     (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
+    Math.min(config.retentionTasksMs, config.retentionErrorsMs),
   );
   const events = createEvents(database, streams.open, report);
   const described = [
@@ -370,6 +378,8 @@ function createServices(
 ): ServedService[] {
   const { db } = database;
   const { rules, waiting, held } = tasks;
+  const askedKinds: AskedKinds = (projectId) =>
+    new Map([...waiting.askedKinds(projectId), ...streams.assigner.askedKinds(projectId)]);
   const revoked = (tokenIds: string[]) => {
     streams.open.end(tokenIds);
     for (const id of tokenIds) logger.info({ tokenId: formatId("token", id) }, "token revoked");
@@ -410,11 +420,12 @@ function createServices(
     }),
     serve(FleetService, {
       ...createFleetRpc(db, { transition: listener.transition, revoked }, held),
+      ...createExplainAgentRpc(db, askedKinds),
       ...createErrorListRpc(db),
       ...createSendCommandRpc(db, (agentId) => streams.registry.commandWaits(agentId)),
     }),
     serve(EventService, { ...createAuditRpc(db, resolveSubject), ...events.rpc }),
-    serve(TaskService, createTaskRpc(db, rules, waiting)),
+    serve(TaskService, createTaskRpc(db, rules, waiting, askedKinds)),
     serve(TokenService, createTokenRpc(db, revoked)),
     serve(ProjectService, createProjectRpc(db)),
   ];

@@ -57,6 +57,8 @@ const cases: Record<string, { good: string[]; bad: string[] }> = {
   DROVER_AGENT_TOKEN_TTL: { good: ["1s", "30d", "3650d"], bad: ["30", "0d", "500ms", "3651d", "P30D"] },
   DROVER_RETENTION_EVENTS: { good: ["1s", "7d", "36500d"], bad: ["0s", "999ms", "36500d1s", "90"] },
   DROVER_RETENTION_AUDIT: { good: ["1s", "365d"], bad: ["0s", "999ms", "never"] },
+  DROVER_RETENTION_TASKS: { good: ["1s", "30d", "36500d"], bad: ["0s", "999ms", "36500d1s", "30"] },
+  DROVER_RETENTION_ERRORS: { good: ["1s", "30d", "36500d"], bad: ["0s", "999ms", "36500d1s", "30"] },
   DROVER_RETENTION_RUNS: { good: ["1s", "90d", "36500d"], bad: ["0s", "999ms", "36500d1s", "90"] },
   DROVER_PASS_STEPS: { good: ["steps.ts", "/opt/a.ts, ./b.js"], bad: ["a\0b"] },
   DROVER_PASS_SYNC_TIMEOUT: { good: ["100ms", "50s", "1h"], bad: ["99ms", "1h1ms", "50"] },

@@ -14,6 +14,11 @@ export async function readJsonArgument(argument: string, flag: string): Promise<
   }
 }
 
+/** The text of an argument that `readJsonArgument` describes. */
+export async function readTextArgument(argument: string, flag: string): Promise<string> {
+  return await textOf(argument, flag);
+}
+
 async function textOf(argument: string, flag: string): Promise<string> {
   if (argument === "-") return await text(process.stdin);
   if (!argument.startsWith("@")) return argument;

@@ -8,6 +8,7 @@ import { addAudit } from "./commands/audit.ts";
 import { addDb } from "./commands/db.ts";
 import { addEnroll } from "./commands/enroll.ts";
 import { addErrors } from "./commands/errors.ts";
+import { addExplain } from "./commands/explain.ts";
 import { addPass } from "./commands/pass.ts";
 import { addProjects } from "./commands/projects.ts";
 import { addRuns } from "./commands/runs.ts";
@@ -45,6 +46,7 @@ function drover(): Command {
   addAgent(program);
   addAgents(program);
   addTasks(program);
+  addExplain(program);
   addErrors(program);
   addPass(program);
   addRuns(program);

@@ -79,6 +79,21 @@ export interface ProjectJson {
 }
 
 /** A task, as far as it is printed. */
+export interface ExplanationJson {
+  summary?: string;
+  reasons?: { code?: string; message?: string; subject?: string }[];
+}
+
+export interface AttemptJson {
+  number?: number;
+  leaseEpoch?: string;
+  agent?: string;
+  startedAt?: string;
+  endedAt?: string;
+  outcome?: string;
+  error?: { message?: string };
+}
+
 export interface TaskJson {
   id?: string;
   kind?: string;
@@ -97,6 +112,10 @@ export interface TaskJson {
   agent?: string;
   lease?: { epoch?: string; remaining?: string };
   error?: { message?: string; context?: object };
+  notBefore?: string;
+  requiredCapabilities?: string[];
+  requiredLabels?: Record<string, string>;
+  checkpoint?: unknown;
   createdAt?: string;
   nextAttemptAt?: string;
   startedAt?: string;

@@ -37,6 +37,12 @@ export function protoDuration(ms: number): string {
   return ms % 1000 === 0 ? `${ms / 1000}s` : `${(ms / 1000).toFixed(3)}s`;
 }
 
+/** An instant in RFC 3339: given as one, as a date, or as a duration from `now` on (in ms since 1970). */
+export function parseMoment(text: string, now: number): string {
+  if (DURATION.test(text)) return new Date(now + parseDurationMs(text)).toISOString();
+  return parseInstant(text, now);
+}
+
 /** An instant in RFC 3339: given as one, as a date, or as a duration that counts back from `now` (in ms since 1970). */
 export function parseInstant(text: string, now: number): string {
   if (DURATION.test(text)) return new Date(now - parseDurationMs(text)).toISOString();

@@ -7,6 +7,7 @@ import {
   countInFlood,
   type ErrorReportRecord,
   findErrorReport,
+  findNewestMessage,
   insertErrorReports,
   type NewErrorReport,
   recentErrors as readRecentErrors,
@@ -97,4 +98,9 @@ export async function recentErrors(
   agentIds: string[],
 ): Promise<Map<string, { count: bigint; worstRank: number }>> {
   return await readRecentErrors(db, projectId, agentIds);
+}
+
+/** Message of the agent's newest fatal error; undefined where there is none. */
+export async function newestFatal(db: Db, projectId: string, agentId: string): Promise<string | undefined> {
+  return await findNewestMessage(db, projectId, agentId, severityRank("fatal"));
 }

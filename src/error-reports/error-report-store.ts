@@ -207,3 +207,32 @@ export async function recentErrors(
     .groupBy(errorReports.agentId);
   return new Map(rows.map(({ agentId, ...errors }) => [agentId, errors]));
 }
+
+/** Forgets errors that were last seen so long ago, a batch at a time; resolves to the number forgotten. */
+export async function forgetOldErrors(db: Db, olderThanMs: number, batchSize: number): Promise<number> {
+  const age = sql`${String(olderThanMs)}::float8 * interval '1 ms'`;
+  const rows = await db.execute(sql`
+    DELETE FROM error_reports WHERE ctid = ANY (ARRAY(
+      SELECT old.ctid FROM projects p CROSS JOIN LATERAL (
+        SELECT e.ctid FROM error_reports e
+        WHERE e.project_id = p.id AND e.created_at < clock_timestamp() - ${age}
+          AND e.last_seen_at < clock_timestamp() - ${age}
+        ORDER BY e.created_at LIMIT ${batchSize} FOR UPDATE SKIP LOCKED) old
+      LIMIT ${batchSize}))
+    RETURNING 1`);
+  return rows.length;
+}
+
+/** Message of the agent's newest error of that severity at least. */
+export async function findNewestMessage(
+  db: Db,
+  projectId: string,
+  agentId: string,
+  leastRank: number,
+): Promise<string | undefined> {
+  const [row] = await db.execute<{ message: string }>(sql`
+    SELECT message FROM error_reports
+    WHERE project_id = ${projectId} AND agent_id = ${agentId} AND severity >= ${leastRank}
+    ORDER BY created_at DESC, id DESC LIMIT 1`);
+  return row?.message;
+}

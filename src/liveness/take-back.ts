@@ -51,13 +51,13 @@ export async function takeBack(tx: Tx, watch: Watch, settings: TakeBackSettings)
     taken.changes.push(...changes);
     taken.more ||= more;
   };
-  add(step(await returnExpiredLeases(tx, TASKS_AT_ONCE, spared, settings), TASKS_AT_ONCE));
+  add(step(await returnExpiredLeases(tx, TASKS_AT_ONCE, spared, settings)));
   const { changes, agents } = await takeFromLost(tx, { except: braked }, AGENTS_AT_ONCE, settings);
   add({ changes, more: agents === AGENTS_AT_ONCE && handled(changes) > 0 });
   add({ changes: await takeSlowly(tx, brakes, watch.nowMs, settings), more: false });
   // Who was done while nobody listened gets the time to say so.
   if (maySomeoneBeDue(watch, settings.thresholds))
-    add(step(await timeOutAttempts(tx, TASKS_AT_ONCE, spared, settings), TASKS_AT_ONCE));
+    add(step(await timeOutAttempts(tx, TASKS_AT_ONCE, spared, settings)));
   return taken;
 }
 
@@ -94,8 +94,9 @@ async function takeFromLost(
   return { changes: await giveBackTasks(tx, offline, reason, settings), agents: offline.length };
 }
 
-function step(changes: TaskChange[], atOnce: number): Step {
-  return { changes, more: handled(changes) === atOnce };
+function step(changes: TaskChange[]): Step {
+  // What one project gets at once is bounded, so that a small number need not be the last.
+  return { changes, more: handled(changes) > 0 };
 }
 
 /** A task that could not even be set aside would be found again at once; the next round tries it once more. */

@@ -46,6 +46,7 @@ const agentService = {
 const fleetService = {
   listAgents: { roles: readers, audit: "reads" },
   getAgent: { roles: readers, audit: "reads" },
+  explainAgent: { roles: readers, audit: "reads" },
   resetAgent: { roles: operators, audit: "changes" },
   removeAgent: { roles: operators, audit: "changes" },
   sendCommand: { roles: operators, audit: "changes" },
@@ -58,6 +59,7 @@ const taskService = {
   batchCreateTasks: { roles: operators, audit: "changes" },
   getTask: { roles: readers, audit: "reads" },
   listTasks: { roles: readers, audit: "reads" },
+  explainTask: { roles: readers, audit: "reads" },
   listAttempts: { roles: readers, audit: "reads" },
   retryTask: { roles: operators, audit: "changes" },
   cancelTask: { roles: operators, audit: "changes" },

@@ -80,6 +80,16 @@ export class Assigner {
     if (line !== undefined) this.#forgetIfEmpty(line);
   }
 
+  /** For which kinds agents of the project wait, by their ids; empty: for any. */
+  askedKinds(projectId: string): Map<string, readonly string[]> {
+    const asked = new Map<string, readonly string[]>();
+    for (const line of this.#lines.values()) {
+      if (line.projectId !== projectId) continue;
+      for (const { caller } of [...line.takers.keys(), ...line.fresh]) asked.set(caller.agentId, line.kinds);
+    }
+    return asked;
+  }
+
   /** There may be tasks: of that kind, or of any; for agents that meet the requirements. */
   wake(projectId: string, kind?: string, requirements: Requirements = NO_REQUIREMENTS): void {
     for (const line of this.#wanting(projectId, kind)) this.#serve(line, requirements);

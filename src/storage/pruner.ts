@@ -10,23 +10,31 @@ export type PruneStep = (db: Db, batchSize: number) => Promise<number>;
 /** Any constant that no other advisory lock in the database uses. */
 const LOCK_KEY = 7_264_313_003n;
 const BATCH_SIZE = 1_000;
-const EVERY_MS = 60_000;
+const LONGEST_PAUSE_MS = 60_000;
 /** How often the lock is tried for, or its connection kept from being ended as silent. */
 const LOOK_EVERY_MS = 1_000;
 
 /**
  * Removes what is old, in small batches so that no row stays locked for long: at once when it takes the lock, then by the
- * minute. Of all servers on a database one at a time does so, through the connection that holds the lock.
+ * minute, or sooner where something is kept for less. Of all servers on a database one at a time does so, through the connection that holds the lock.
  */
 export class Pruner implements Service {
   readonly #steps: readonly PruneStep[];
   readonly #onError: (error: unknown) => void;
   readonly #lock: LeaderLock;
   readonly #rounds: Periodic;
+  readonly #pauseMs: number;
   #dueAtMs = Number.NEGATIVE_INFINITY;
 
-  constructor(database: Database, steps: readonly PruneStep[], onError: (error: unknown) => void) {
+  /** `shortestAgeMs`: what is kept so briefly is looked for as often. */
+  constructor(
+    database: Database,
+    steps: readonly PruneStep[],
+    onError: (error: unknown) => void,
+    shortestAgeMs = LONGEST_PAUSE_MS,
+  ) {
     this.#steps = steps;
+    this.#pauseMs = Math.min(LONGEST_PAUSE_MS, shortestAgeMs);
     this.#onError = onError;
     this.#lock = new LeaderLock(database, LOCK_KEY);
     this.#rounds = new Periodic(LOOK_EVERY_MS, (stopping) => this.#round(stopping), onError);
@@ -52,7 +60,7 @@ export class Pruner implements Service {
       await db.execute(sql`SELECT 1`);
       return;
     }
-    this.#dueAtMs = performance.now() + EVERY_MS;
+    this.#dueAtMs = performance.now() + this.#pauseMs;
     for (const step of this.#steps) await this.#prune(db, step, stopping);
   }
 

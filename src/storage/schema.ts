@@ -441,11 +441,25 @@ export const taskAttempts = pgTable(
     }),
     errorMessage: text("error_message"),
     errorContext: jsonb("error_context").$type<JsonObject>(),
+    /** The agent went down while it ran the task. */
+    tookDown: boolean("took_down").notNull().default(false),
   },
   (table) => [
     primaryKey({ columns: [table.projectId, table.taskId, table.leaseEpoch] }),
     check("task_attempts_end_whole", sql`(ended_at IS NULL) = (outcome IS NULL)`),
   ],
+);
+
+/** Tasks that an agent has failed since its newest success, each once: after some in a row it is cordoned. */
+export const agentFailures = pgTable(
+  "agent_failures",
+  {
+    projectId: uuid("project_id").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    taskId: uuid("task_id").notNull(),
+    failedAt: instant("failed_at").notNull().default(sql`clock_timestamp()`),
+  },
+  (table) => [primaryKey({ columns: [table.projectId, table.agentId, table.taskId] })],
 );
 
 /** Results that came under an ended lease, or from an agent in error: refused and kept to be seen. */

@@ -24,7 +24,7 @@ export interface AttemptEnd {
 
 /** Writes the ends of attempts and what their tasks are afterwards, all in one statement. */
 export async function writeAttemptEnds(tx: Tx, ends: AttemptEnd[]): Promise<void> {
-  const input = ends.map(({ loan, decision: { outcome, after }, error }) => ({
+  const input = ends.map(({ loan, decision: { outcome, after, tookDown = false }, error }) => ({
     project_id: loan.projectId,
     task_id: loan.taskId,
     epoch: String(loan.leaseEpoch),
@@ -33,6 +33,7 @@ export async function writeAttemptEnds(tx: Tx, ends: AttemptEnd[]): Promise<void
     retries: after.retries,
     losses: after.losses,
     delay_ms: after.state === "pending" ? (after.delayMs ?? null) : null,
+    took_down: tookDown,
     message: error?.message ?? null,
     context: error?.context ?? null,
     error_bytes: error === undefined ? 0 : Buffer.byteLength(JSON.stringify(error)),
@@ -41,7 +42,7 @@ export async function writeAttemptEnds(tx: Tx, ends: AttemptEnd[]): Promise<void
   const rows = await tx.execute(sql`
     WITH input AS MATERIALIZED (
       SELECT * FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, task_id uuid, epoch bigint,
-        outcome text, state text, retries int, losses int, delay_ms float8, message text, context jsonb, error_bytes int)
+        outcome text, state text, retries int, losses int, delay_ms float8, took_down boolean, message text, context jsonb, error_bytes int)
     ), moved AS (
       UPDATE tasks t
       SET state = i.state, retries = i.retries, losses = i.losses, error_message = i.message, error_context = i.context,
@@ -53,12 +54,17 @@ export async function writeAttemptEnds(tx: Tx, ends: AttemptEnd[]): Promise<void
       FROM input i, (SELECT clock_timestamp() AS at) moment
       WHERE t.project_id = i.project_id AND t.id = i.task_id AND t.lease_epoch = i.epoch
         AND t.state IN ('leased', 'running')
-      RETURNING i.project_id, i.task_id, i.epoch, i.outcome, i.message, i.context, moment.at
+      RETURNING i.project_id, i.task_id, i.epoch, i.outcome, i.message, i.context, i.took_down, moment.at, t.agent_id
     ), ended AS (
       UPDATE task_attempts a
-      SET ended_at = m.at, outcome = m.outcome, error_message = m.message, error_context = m.context
+      SET ended_at = m.at, outcome = m.outcome, error_message = m.message, error_context = m.context,
+        took_down = m.took_down
       FROM moved m
       WHERE a.project_id = m.project_id AND a.task_id = m.task_id AND a.lease_epoch = m.epoch AND a.ended_at IS NULL
+    ), blamed AS (
+      INSERT INTO agent_failures (project_id, agent_id, task_id)
+      SELECT project_id, agent_id, task_id FROM moved WHERE outcome IN ('failed', 'timed_out')
+      ON CONFLICT DO NOTHING
     )
     SELECT 1 FROM moved`);
   if (rows.length !== ends.length)

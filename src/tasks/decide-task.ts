@@ -4,6 +4,9 @@ import type { AttemptOutcome, Backoff, LentTask, Loan, Task } from "./task.ts";
 /** Losses after which a task is still tried again; they burn none of its retries. */
 export const MAX_LOSSES = 10;
 
+/** So many different agents that went down while they ran a task, and it is quarantined: it may be what does it. */
+export const MOST_TAKEN_DOWN = 3;
+
 /** What can happen to a task. What an agent says of one comes under a loan, which may have ended. */
 export type TaskInput =
   | { readonly kind: "claim"; readonly agentId: string }
@@ -20,8 +23,10 @@ export type TaskEnding =
   | { readonly kind: "agent-failed" }
   /** The attempt ran longer than the task allows. */
   | { readonly kind: "timed-out" }
-  /** The agent was lost, or let the lease end. */
+  /** The agent was lost. */
   | { readonly kind: "lost" }
+  /** The agent lives, and let the lease end. */
+  | { readonly kind: "lease-ended" }
   /** The agent left, or was removed: nobody's failure. */
   | { readonly kind: "returned" }
   /** The task could not be handled. */
@@ -46,6 +51,8 @@ export type EndOfAttempt = {
   readonly kind: "end";
   readonly outcome: AttemptOutcome;
   readonly after: AfterAttempt;
+  /** The agent went down while it ran the task, which may be why. */
+  readonly tookDown?: true;
 };
 
 /** What a task is after an attempt; `delayMs` undefined: at once, in its place by age. */
@@ -75,7 +82,7 @@ export type AfterAttempt =
  *    │   cancelled ◀─ cancel        complete ─▶ succeeded      fail, agent failed, timed out,
  *    │      ▲                                                  lost, returned, set aside
  *    │      │ cancel                                                  │
- *    │   quarantined ◀──────────── set aside ─────────────────────────┤
+ *    │   quarantined ◀─ set aside, or the third agent went down ──────┤
  *    │                                                                │
  *    │                        failed ◀──── no chance is left ─────────┤
  *    │                                                                │
@@ -106,6 +113,7 @@ export function decideTask(task: Task, input: TaskInput, backoff: Backoff): Task
     case "agent-failed":
     case "timed-out":
     case "lost":
+    case "lease-ended":
     case "returned":
     case "set-aside":
       return isLent(task) ? decideEnding(task, input, backoff) : { kind: "refuse" };
@@ -125,10 +133,12 @@ export function decideEnding(
     case "failed":
       return afterFailure(task, "failed", backoff);
     case "agent-failed":
-      return afterFailure(task, "agent_failed", backoff);
+      return afterFall(task, afterFailure(task, "agent_failed", backoff));
     case "timed-out":
       return afterFailure(task, "timed_out", backoff);
     case "lost":
+      return afterFall(task, afterLoss(task));
+    case "lease-ended":
       return afterLoss(task);
     case "returned":
       return {
@@ -199,6 +209,15 @@ function afterLoss({ retries, losses }: LentTask): EndOfAttempt {
     outcome: "lost",
     after: { state: "pending", retries, losses: next, delayMs: undefined },
   };
+}
+
+/** The end of an attempt whose agent went down; a task that did not run yet has no part in it. */
+function afterFall(task: LentTask, end: EndOfAttempt): EndOfAttempt {
+  if (task.state !== "running") return end;
+  const { retries, losses } = end.after;
+  return (task.tookDown ?? 0) + 1 >= MOST_TAKEN_DOWN
+    ? { ...end, after: { state: "quarantined", retries, losses }, tookDown: true }
+    : { ...end, tookDown: true };
 }
 
 function ended(

@@ -2,7 +2,13 @@ import { assertNever } from "../runtime/assert-never.ts";
 import type { Tx } from "../storage/database.ts";
 import { databaseErrorCode, isTransient } from "../storage/database-error.ts";
 import { type AttemptEnd, type AttemptError, writeAttemptEnds } from "./attempt-store.ts";
-import { type AfterAttempt, decideEnding, type TaskEnding } from "./decide-task.ts";
+import {
+  type AfterAttempt,
+  decideEnding,
+  type EndOfAttempt,
+  MOST_TAKEN_DOWN,
+  type TaskEnding,
+} from "./decide-task.ts";
 import type { LockedLoan } from "./loan-store.ts";
 import type { Backoff } from "./task.ts";
 import { type ChangeOrigin, recordChanges, type TaskChange, type TaskChangeType } from "./task-change.ts";
@@ -50,12 +56,18 @@ async function writeEnds(
   cause: EndingCause,
   backoff: Backoff,
 ): Promise<TaskChange[]> {
-  const ends = loans.map((loan) => ({
-    loan,
-    decision: decideEnding(loan, cause.ending, backoff),
-    error: cause.error,
-  }));
+  const ends = loans.map((loan) => {
+    const decision = decideEnding(loan, cause.ending, backoff);
+    return { loan, decision, error: explainQuarantine(decision, cause.error) };
+  });
   return await writeAll(tx, ends, cause.origin);
+}
+
+/** A task that waits for an operator says what for. */
+function explainQuarantine({ after, tookDown }: EndOfAttempt, error: AttemptError): AttemptError {
+  if (after.state !== "quarantined" || tookDown === undefined) return error;
+  const message = `${MOST_TAKEN_DOWN} different agents went down while they ran it; the last one: ${error.message}`;
+  return { ...error, message };
 }
 
 /** Writes decided ends of attempts, and the facts that they make. */

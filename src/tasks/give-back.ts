@@ -69,7 +69,7 @@ export async function returnExpiredLeases(
 ): Promise<TaskChange[]> {
   const loans = await lockEndedLoans(tx, limit, spared);
   const error = { message: "its agent let the lease end", context: undefined };
-  const cause = { ending: { kind: "lost" }, error, origin: SERVER } as const;
+  const cause = { ending: { kind: "lease-ended" }, error, origin: SERVER } as const;
   return await endAttempts(tx, loans, cause, settings.backoff, settings.report);
 }
 

@@ -10,6 +10,7 @@ import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import { completeLoan, type LoanKey, lockLoan, type Progress, renewLoans } from "./loan-store.ts";
 import type { Offer } from "./match-task.ts";
+import { findClaimBar } from "./may-claim.ts";
 import type { Backoff } from "./task.ts";
 import { recordChanges, type TaskChange } from "./task-change.ts";
 import { agentInError, leaseLost, noSuchTask } from "./task-refusals.ts";
@@ -91,7 +92,7 @@ export class LoanService {
     const { projectId, agentId, actor } = caller;
     return await inTransaction(this.#db, async (tx) => {
       const status = await shareAgent(tx, projectId, agentId);
-      if (status === "error") throw agentInError();
+      if (findClaimBar({ status }) !== undefined) throw agentInError();
       const offer = await readOffer(tx, projectId, agentId);
       const { leaseMs } = this.#rules;
       const unique = [...new Set(kinds)];

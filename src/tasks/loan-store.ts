@@ -119,7 +119,7 @@ export async function completeLoan(
 ): Promise<{ task: TaskRecord; from: "leased" | "running" } | undefined> {
   const [row] = await tx.execute<TaskRow & { state_before: "leased" | "running" }>(sql`
     WITH held AS MATERIALIZED (
-      SELECT project_id, id, state FROM tasks
+      SELECT project_id, id, agent_id, state FROM tasks
       WHERE project_id = ${loan.projectId} AND id = ${loan.taskId} AND agent_id = ${loan.agentId}
         AND lease_epoch = ${String(loan.leaseEpoch)}::bigint AND state IN ('leased', 'running')
       FOR UPDATE
@@ -133,6 +133,8 @@ export async function completeLoan(
       UPDATE task_attempts a SET ended_at = done.finished_at, outcome = 'succeeded' FROM done
       WHERE a.project_id = done.project_id AND a.task_id = done.id AND a.lease_epoch = done.lease_epoch
         AND a.ended_at IS NULL
+    ), proven AS (
+      DELETE FROM agent_failures f USING held WHERE f.project_id = held.project_id AND f.agent_id = held.agent_id
     )
     SELECT ${recordColumns}, t.state_before FROM done t ${withAgentName}`);
   return row && { task: taskOfRow(row), from: row.state_before };
@@ -166,10 +168,17 @@ interface LockedRow extends Record<string, unknown> {
   retries: number;
   losses: number;
   lease_epoch: bigint;
+  took_down: number;
 }
 
+/** What one project gets of a sweep at most, as a part of all: one that is flooded leaves time for the others. */
+const FAIR_SHARE = 4;
+
 const lockedColumns = sql.raw(
-  "t.project_id, t.id, t.kind, t.requirements, t.state, t.agent_id, t.max_retries, t.retries, t.losses, t.lease_epoch",
+  `t.project_id, t.id, t.kind, t.requirements, t.state, t.agent_id, t.max_retries, t.retries, t.losses, t.lease_epoch,
+  (SELECT count(DISTINCT d.agent_id)::int FROM task_attempts d
+    WHERE d.project_id = t.project_id AND d.task_id = t.id AND d.took_down AND d.lease_epoch > t.forgiven_epoch
+      AND d.agent_id <> t.agent_id) AS took_down`,
 );
 
 function loanOfRow(row: LockedRow): LockedLoan {
@@ -184,6 +193,7 @@ function loanOfRow(row: LockedRow): LockedLoan {
     retries: row.retries,
     losses: row.losses,
     leaseEpoch: row.lease_epoch,
+    tookDown: row.took_down,
   };
 }
 
@@ -234,11 +244,14 @@ function isNotSpared({ projectIds, silentForMs }: Spared) {
  */
 export async function lockEndedLoans(tx: Tx, limit: number, spared: Spared): Promise<LockedLoan[]> {
   const rows = await tx.execute<LockedRow>(sql`
-    SELECT ${lockedColumns} FROM tasks t
-    LEFT JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
-    WHERE t.state IN ('leased', 'running') AND t.lease_expires_at <= (SELECT clock_timestamp())
-      AND coalesce(s.liveness, 'never') IN ('live', 'never') AND ${isNotSpared(spared)}
-    LIMIT ${limit} FOR UPDATE OF t SKIP LOCKED`);
+    SELECT ended.* FROM projects p CROSS JOIN LATERAL (
+      SELECT ${lockedColumns} FROM tasks t
+      LEFT JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
+      WHERE t.project_id = p.id AND t.state IN ('leased', 'running')
+        AND t.lease_expires_at <= (SELECT clock_timestamp())
+        AND coalesce(s.liveness, 'never') IN ('live', 'never') AND ${isNotSpared(spared)}
+      LIMIT ${Math.ceil(limit / FAIR_SHARE)} FOR UPDATE OF t SKIP LOCKED) ended
+    LIMIT ${limit}`);
   return [...rows].map(loanOfRow);
 }
 
@@ -246,11 +259,14 @@ export async function lockEndedLoans(tx: Tx, limit: number, spared: Spared): Pro
 export async function lockOverdueLoans(tx: Tx, limit: number, spared: Spared): Promise<LockedLoan[]> {
   // An attempt that its agent did not call begun counts from the loan: silence must not make it endless.
   const rows = await tx.execute<LockedRow>(sql`
-    SELECT ${lockedColumns} FROM tasks t
-    LEFT JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
-    WHERE t.state IN ('leased', 'running') AND t.timeout_ms IS NOT NULL AND ${isNotSpared(spared)}
-      AND coalesce(t.started_at, t.leased_at) + t.timeout_ms * interval '1 ms' <= (SELECT clock_timestamp())
-    LIMIT ${limit} FOR UPDATE OF t SKIP LOCKED`);
+    SELECT overdue.* FROM projects p CROSS JOIN LATERAL (
+      SELECT ${lockedColumns} FROM tasks t
+      LEFT JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
+      WHERE t.project_id = p.id AND t.state IN ('leased', 'running') AND t.timeout_ms IS NOT NULL
+        AND ${isNotSpared(spared)}
+        AND coalesce(t.started_at, t.leased_at) + t.timeout_ms * interval '1 ms' <= (SELECT clock_timestamp())
+      LIMIT ${Math.ceil(limit / FAIR_SHARE)} FOR UPDATE OF t SKIP LOCKED) overdue
+    LIMIT ${limit}`);
   return [...rows].map(loanOfRow);
 }
 

@@ -26,6 +26,7 @@ import { parseId } from "../runtime/resource-id.ts";
 import type { Db } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
 import { listAttempts } from "./attempt-store.ts";
+import { type AskedKinds, explainOneTask } from "./explain-service.ts";
 import { MOST_TASK_BYTES, type TaskRules } from "./loan-service.ts";
 import type { TaskChange } from "./task-change.ts";
 import { attemptToMessage, shownTaskToMessage, stateFromMessage, taskToMessage } from "./task-message.ts";
@@ -42,6 +43,7 @@ export function createTaskRpc(
   db: Db,
   rules: TaskRules,
   waiting: WaitingClaims,
+  askedKinds: AskedKinds,
 ): ServiceImpl<typeof TaskService> {
   return {
     async createTask(request, context) {
@@ -109,6 +111,11 @@ export function createTaskRpc(
         () => 0,
       );
       return { tasks: rows.map(taskToMessage), nextPageToken };
+    },
+
+    async explainTask(request, context) {
+      const { projectId } = callerOf(context);
+      return { explanation: await explainOneTask(db, askedKinds, projectId, taskUuid(request.task)) };
     },
 
     async listAttempts(request, context) {

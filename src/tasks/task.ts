@@ -44,7 +44,12 @@ export interface Loan {
 export type Task = TaskChances &
   (
     | { readonly state: "pending" }
-    | { readonly state: "leased" | "running"; readonly agentId: string }
+    | {
+        readonly state: "leased" | "running";
+        readonly agentId: string;
+        /** How many other agents went down while they ran it; left out: none. */
+        readonly tookDown?: number;
+      }
     | { readonly state: "succeeded" | "failed" | "cancelled" | "quarantined" }
   );
 

@@ -104,6 +104,12 @@ export class WaitingClaims implements Service {
     if (claims?.size === 0) this.#claims.delete(claim.projectId);
   }
 
+  /** For which kinds agents of the project wait, by their ids; empty: for any. */
+  askedKinds(projectId: string): Map<string, readonly string[]> {
+    const claims = [...(this.#claims.get(projectId) ?? [])];
+    return new Map(claims.map(({ agentId, kinds }) => [agentId, [...kinds]]));
+  }
+
   /** For those who wait in a way of their own. */
   listen(listener: TaskListener): void {
     this.#listeners.push(listener);

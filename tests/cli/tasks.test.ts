@@ -117,6 +117,68 @@ describe("tasks", () => {
     expect(server.requests[0]?.body).toMatchObject({ reason: "wrong file" });
   });
 
+  it("create says when and where a task may run", async () => {
+    const server = await fakeServer(() => ({ json: { id, state: "pending" } }));
+    const flags =
+      "--kind k --not-before 2030-01-31T08:00:00Z --require cuda --require fp16 --require-label zone=a".split(
+        " ",
+      );
+    expect((await runAgainst(server, ["tasks", "create", ...flags])).code).toBe(0);
+    expect(server.requests[0]?.body).toMatchObject({
+      notBefore: "2030-01-31T08:00:00.000Z",
+      requiredCapabilities: ["cuda", "fp16"],
+      requiredLabels: { zone: "a" },
+    });
+  });
+
+  it("create-batch makes as many calls as it needs, and names the line that is none", async () => {
+    const server = await fakeServer(() => ({ json: { tasks: [{ id }, { id }] } }));
+    const lines = Array.from({ length: 1500 }, (_, n) => JSON.stringify({ kind: "k", payload: n }));
+    writeFileSync(join(folder, "tasks.ndjson"), `${lines.join("\n")}\n\n`);
+    const ran = await runAgainst(server, ["tasks", "create-batch", "tasks.ndjson"], { cwd: folder });
+    expect(ran).toMatchObject({ code: 0, stdout: `${id}\n`.repeat(4) });
+    const sizes = server.requests.map(({ body }) => (body as { requests: unknown[] }).requests.length);
+    expect(sizes).toEqual([1000, 500]);
+    expect(server.requests[0]).toMatchObject({ method: "POST", path: "/api/v1/tasks:batchCreate" });
+    writeFileSync(join(folder, "bad.ndjson"), '{"kind":"k"}\n[1]\n');
+    const bad = await runAgainst(server, ["tasks", "create-batch", "bad.ndjson"], { cwd: folder });
+    expect(bad).toMatchObject({ code: 2, stdout: "" });
+    expect(bad.stderr).toContain("Line 2 is no JSON object");
+    expect(server.requests).toHaveLength(2);
+  });
+
+  it("retry and attempts tell what a task is now and what was tried", async () => {
+    const attempt = {
+      number: 1,
+      leaseEpoch: "1",
+      agent: "gpu-1",
+      outcome: "lost",
+      error: { message: "gone" },
+    };
+    const server = await fakeServer(({ method }) => ({
+      json: method === "POST" ? { id, state: "pending" } : { attempts: [attempt] },
+    }));
+    const retried = await runAgainst(server, ["tasks", "retry", id, "--reason", "again"]);
+    expect(retried.stdout).toBe(`${id} is pending.\n`);
+    expect(server.requests[0]).toMatchObject({
+      path: `/api/v1/tasks/${id}:retry`,
+      body: { reason: "again" },
+    });
+    const listed = await runAgainst(server, ["tasks", "attempts", id]);
+    expect(listed.stdout).toMatch(/^1 +1 +gpu-1 +- +- +lost +gone$/m);
+  });
+
+  it("explain prints the sentence and what it comes from", async () => {
+    const reasons = [{ message: "It waits." }, { message: "gpu-1 is in error." }];
+    const server = await fakeServer(() => ({ json: { summary: "It waits.", reasons } }));
+    expect((await runAgainst(server, ["explain", id])).stdout).toBe("It waits.\n- gpu-1 is in error.\n");
+    await runAgainst(server, ["explain", "gpu-1", "--json"]);
+    expect(server.requests.map(({ path }) => path)).toEqual([
+      `/api/v1/tasks/${id}:explain`,
+      "/api/v1/agents/gpu-1:explain",
+    ]);
+  });
+
   it("ends with the code that belongs to the refusal", async () => {
     const server = await fakeServer(() => refusal(404, "NOT_FOUND", "There is no such task."));
     expect((await runAgainst(server, ["tasks", "get", id])).code).toBe(4);

@@ -31,7 +31,8 @@ import { uniqueName } from "../helpers/fleet.ts";
 const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
 const { claimTasks, updateTask, completeTask, failTask, leave } = AgentService.method;
 const { createTask, getTask, listTasks, cancelTask } = TaskService.method;
-const { batchCreateTasks, listAttempts, retryTask } = TaskService.method;
+const { explainAgent } = FleetService.method;
+const { batchCreateTasks, explainTask, listAttempts, retryTask } = TaskService.method;
 const { getAgent, listAgents, listErrorGroups, listErrors, removeAgent, resetAgent, sendCommand } =
   FleetService.method;
 const { createToken, getToken, listTokens, revokeToken } = TokenService.method;
@@ -239,6 +240,12 @@ async function tellOfRequirements(story: Story, operator: CallOptions, agent: Ca
   });
   const named = { requests: [{ kind: "picky", requestId: "mine" }] };
   expect(await story.tellRefusal(batchCreateTasks, named, operator)).toBe(Code.InvalidArgument);
+  const { explanation } = await story.tell(explainTask, { task: tasks[0]?.id ?? "" }, operator);
+  expect(explanation?.reasons[0]?.code).toBe("NO_MATCHING_AGENT");
+  expect(await story.tellRefusal(explainTask, { task: NOBODY }, operator)).toBe(Code.NotFound);
+  const idle = await story.tell(explainAgent, { agent: "gpu-1" }, operator);
+  expect(idle.explanation?.reasons.map(({ code }) => code)).toEqual(["NOT_ASKING"]);
+  expect(await story.tellRefusal(explainAgent, { agent: "no-such" }, operator)).toBe(Code.NotFound);
   const claimed = await story.tell(claimTasks, { kinds: ["picky"], max: 3 }, agent);
   const task = tasks[2]?.id ?? "";
   expect(claimed.tasks.map(({ id }) => id)).toEqual([task]);

@@ -34,6 +34,8 @@ const allowed: Readonly<Record<string, readonly Role[]>> = {
   ListErrorGroups: ["viewer", "operator"],
   CreateTask: ["operator"],
   BatchCreateTasks: ["operator"],
+  ExplainTask: ["viewer", "operator"],
+  ExplainAgent: ["viewer", "operator"],
   ListAttempts: ["viewer", "operator"],
   RetryTask: ["operator"],
   GetTask: ["viewer", "operator"],

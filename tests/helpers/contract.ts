@@ -46,6 +46,8 @@ const requests: Readonly<Record<string, (unique: string) => object>> = {
   ListErrorGroups: () => ({}),
   CreateTask: () => ({ kind: "sample" }),
   BatchCreateTasks: () => ({ requests: [{ kind: "sample" }] }),
+  ExplainTask: () => ({ task: noTask }),
+  ExplainAgent: (unique) => ({ agent: unique }),
   ListAttempts: () => ({ task: noTask }),
   RetryTask: () => ({ task: noTask }),
   GetTask: () => ({ task: noTask }),

@@ -8,6 +8,7 @@ import type { Agent, AgentStatus, Liveness } from "./agent_pb.js";
 import type { Command } from "./agent_service_pb.js";
 import type { ErrorGroup, ErrorReport, Severity } from "./error_report_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Explanation } from "./explanation_pb.js";
 
 /**
  * Describes the file drover/v1/fleet_service.proto.
@@ -464,6 +465,46 @@ export declare type ListErrorGroupsResponse = Message<"drover.v1.ListErrorGroups
 export declare const ListErrorGroupsResponseSchema: GenMessage<ListErrorGroupsResponse>;
 
 /**
+ * Request of ExplainAgent.
+ *
+ * @generated from message drover.v1.ExplainAgentRequest
+ */
+export declare type ExplainAgentRequest = Message<"drover.v1.ExplainAgentRequest"> & {
+  /**
+   * The agent's name.
+   *
+   * @generated from field: string agent = 1;
+   */
+  agent: string;
+};
+
+/**
+ * Describes the message drover.v1.ExplainAgentRequest.
+ * Use `create(ExplainAgentRequestSchema)` to create a new message.
+ */
+export declare const ExplainAgentRequestSchema: GenMessage<ExplainAgentRequest>;
+
+/**
+ * Response of ExplainAgent.
+ *
+ * @generated from message drover.v1.ExplainAgentResponse
+ */
+export declare type ExplainAgentResponse = Message<"drover.v1.ExplainAgentResponse"> & {
+  /**
+   * Why it is as it is.
+   *
+   * @generated from field: drover.v1.Explanation explanation = 1;
+   */
+  explanation?: Explanation | undefined;
+};
+
+/**
+ * Describes the message drover.v1.ExplainAgentResponse.
+ * Use `create(ExplainAgentResponseSchema)` to create a new message.
+ */
+export declare const ExplainAgentResponseSchema: GenMessage<ExplainAgentResponse>;
+
+/**
  * What operators see of the fleet and do to it.
  *
  * @generated from service drover.v1.FleetService
@@ -488,6 +529,16 @@ export declare const FleetService: GenService<{
     methodKind: "unary";
     input: typeof GetAgentRequestSchema;
     output: typeof GetAgentResponseSchema;
+  },
+  /**
+   * Says why an agent works, idles, or gets nothing.
+   *
+   * @generated from rpc drover.v1.FleetService.ExplainAgent
+   */
+  explainAgent: {
+    methodKind: "unary";
+    input: typeof ExplainAgentRequestSchema;
+    output: typeof ExplainAgentResponseSchema;
   },
   /**
    * Takes an agent from error to online; otherwise changes nothing.

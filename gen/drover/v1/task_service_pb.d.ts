@@ -6,6 +6,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp, Value } from "@bufbuild/protobuf/wkt";
 import type { Attempt, Task, TaskState } from "./task_pb.js";
+import type { Explanation } from "./explanation_pb.js";
 
 /**
  * Describes the file drover/v1/task_service.proto.
@@ -468,6 +469,46 @@ export declare type RetryTaskResponse = Message<"drover.v1.RetryTaskResponse"> &
 export declare const RetryTaskResponseSchema: GenMessage<RetryTaskResponse>;
 
 /**
+ * Request of ExplainTask.
+ *
+ * @generated from message drover.v1.ExplainTaskRequest
+ */
+export declare type ExplainTaskRequest = Message<"drover.v1.ExplainTaskRequest"> & {
+  /**
+   * The task's id.
+   *
+   * @generated from field: string task = 1;
+   */
+  task: string;
+};
+
+/**
+ * Describes the message drover.v1.ExplainTaskRequest.
+ * Use `create(ExplainTaskRequestSchema)` to create a new message.
+ */
+export declare const ExplainTaskRequestSchema: GenMessage<ExplainTaskRequest>;
+
+/**
+ * Response of ExplainTask.
+ *
+ * @generated from message drover.v1.ExplainTaskResponse
+ */
+export declare type ExplainTaskResponse = Message<"drover.v1.ExplainTaskResponse"> & {
+  /**
+   * Why it is as it is.
+   *
+   * @generated from field: drover.v1.Explanation explanation = 1;
+   */
+  explanation?: Explanation | undefined;
+};
+
+/**
+ * Describes the message drover.v1.ExplainTaskResponse.
+ * Use `create(ExplainTaskResponseSchema)` to create a new message.
+ */
+export declare const ExplainTaskResponseSchema: GenMessage<ExplainTaskResponse>;
+
+/**
  * Work, for operators.
  *
  * @generated from service drover.v1.TaskService
@@ -512,6 +553,16 @@ export declare const TaskService: GenService<{
     methodKind: "unary";
     input: typeof ListTasksRequestSchema;
     output: typeof ListTasksResponseSchema;
+  },
+  /**
+   * Says why a task waits and what would run it, or what became of it.
+   *
+   * @generated from rpc drover.v1.TaskService.ExplainTask
+   */
+  explainTask: {
+    methodKind: "unary";
+    input: typeof ExplainTaskRequestSchema;
+    output: typeof ExplainTaskResponseSchema;
   },
   /**
    * Lists the tries of a task, the oldest first.

@@ -17,7 +17,9 @@ import { listPages } from "../list-pages.ts";
 import { note, printJson, printLine, printPairs } from "../output.ts";
 import type { TaskJson } from "../resources.ts";
 import type { Column } from "../table.ts";
-import { parseDurationMs, protoDuration } from "../time-arguments.ts";
+import { parseDurationMs, parseMoment, protoDuration } from "../time-arguments.ts";
+import { addTaskAttempts } from "./task-attempts.ts";
+import { addTaskBatch } from "./task-batch.ts";
 
 const states = ["pending", "leased", "running", "succeeded", "failed", "cancelled", "quarantined"];
 const orders = ["created_at", "created_at desc"];
@@ -48,6 +50,8 @@ export function addTasks(program: Command): void {
       .argument("<id>")
       .option("--reason <words>", "why; kept with the task"),
   ).action(cancelTask);
+  addTaskBatch(group);
+  addTaskAttempts(group);
 }
 
 function withTaskFlags(command: Command): Command {
@@ -69,6 +73,15 @@ function withTaskFlags(command: Command): Command {
         "--attempt-timeout <duration>",
         "longest time for one attempt; no limit when left out",
       ).argParser(parseDurationMs),
+    )
+    .option("--not-before <time>", "no agent gets it before: 10m from now on, or a time", (text: string) =>
+      parseMoment(text, Date.now()),
+    )
+    .option("--require <capability>", "what its agent must be able to do; may be repeated", repeated)
+    .option(
+      "--require-label <key=value>",
+      "a label that its agent must carry; may be repeated",
+      repeatedLabel,
     )
     .option("--label <key=value>", "a label; may be repeated", repeatedLabel);
 }
@@ -116,6 +129,9 @@ interface CreateTaskFlags extends ClientFlags {
   priority?: number;
   maxRetries?: number;
   attemptTimeout?: number;
+  notBefore?: string;
+  require?: string[];
+  requireLabel?: Record<string, string>;
   label?: Record<string, string>;
 }
 
@@ -129,6 +145,9 @@ async function createTask(flags: CreateTaskFlags): Promise<void> {
     maxRetries: flags.maxRetries,
     timeout: flags.attemptTimeout === undefined ? undefined : protoDuration(flags.attemptTimeout),
     labels: flags.label,
+    notBefore: flags.notBefore,
+    requiredCapabilities: flags.require,
+    requiredLabels: flags.requireLabel,
     requestId: newRequestId(),
   });
   if (flags.json === true) {
@@ -165,6 +184,12 @@ function describe(task: TaskJson): [string, string][] {
     ["progress", progressText(task)],
     ["timeout", orDash(task.timeout)],
     ["labels", pairsText(task.labels)],
+    [
+      "requires",
+      orDash([...(task.requiredCapabilities ?? []), ...requiredLabels(task)].join(", ") || undefined),
+    ],
+    ["not before", instantText(task.notBefore)],
+    ["checkpoint", jsonText(task.checkpoint)],
     ["payload", jsonText(task.payload)],
     ["result", jsonText(task.result)],
     ["error", error == null ? orDash(undefined) : orDash(error.message)],
@@ -174,6 +199,10 @@ function describe(task: TaskJson): [string, string][] {
     ["finished", instantText(task.finishedAt)],
     ["stale results", stale.length === 0 ? orDash(undefined) : stale.map(staleText).join("; ")],
   ];
+}
+
+function requiredLabels({ requiredLabels: labels = {} }: TaskJson): string[] {
+  return Object.entries(labels).map(([key, value]) => `${key}=${value}`);
 }
 
 function progressText({ progress, detail }: TaskJson): string {
