@@ -9,3 +9,6 @@ const compiled = spawnSync("tsc -p tsconfig.build.json", { cwd: root, stdio: "in
 if (compiled.status !== 0) process.exit(1);
 cpSync(`${root}gen`, `${root}dist/gen`, { recursive: true });
 cpSync(`${root}src/storage/migrations`, `${root}dist/src/storage/migrations`, { recursive: true });
+const built = spawnSync("node scripts/build-dashboard.ts", { cwd: root, stdio: "inherit", shell: true });
+if (built.status !== 0) process.exit(1);
+cpSync(`${root}src/dashboard/dist`, `${root}dist/src/dashboard/dist`, { recursive: true });

@@ -1,4 +1,5 @@
 /** The only full wiring: from a database and settings to a serving control plane. */
+import { fileURLToPath } from "node:url";
 import type { Interceptor } from "@connectrpc/connect";
 import { AgentService } from "../gen/drover/v1/agent_service_pb.js";
 import { EventService } from "../gen/drover/v1/event_service_pb.js";
@@ -17,6 +18,7 @@ import { forgetOldCommands } from "./commands/command-store.ts";
 import { brakeSettingsOf, type Config, SettingError, thresholdsOf } from "./config.ts";
 import { createApiDocs } from "./doors/api-docs.ts";
 import { ConnectionGate } from "./doors/connection-gate.ts";
+import { createDashboard } from "./doors/dashboard.ts";
 import {
   type AdmitConnection,
   type BoundAddress,
@@ -31,7 +33,9 @@ import { createHealthService, HealthState } from "./doors/health.ts";
 import { createProbes } from "./doors/probes.ts";
 import { createReflectionServices } from "./doors/reflection.ts";
 import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
+import { createSignIn } from "./doors/sign-in.ts";
 import { createWebDoor } from "./doors/web-door.ts";
+import type { WebHandler } from "./doors/web-handler.ts";
 import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
 import { forgetOldErrors } from "./error-reports/error-report-store.ts";
 import { EventFeed } from "./events/event-feed.ts";
@@ -90,6 +94,8 @@ import { type ClaimSources, WaitingClaims } from "./tasks/waiting-claims.ts";
 import { authenticate } from "./tokens/authenticate.ts";
 import { LastUsedRecorder } from "./tokens/last-used.ts";
 import { OpenStreams } from "./tokens/open-streams.ts";
+import { signIn } from "./tokens/sign-in.ts";
+import { SignInCodes } from "./tokens/sign-in-codes.ts";
 import { createRotateTokenRpc, createTokenRpc } from "./tokens/token-rpc.ts";
 import { renewalDueMs } from "./tokens/token-service.ts";
 import { createTrackerRpc } from "./trackers/tracker-rpc.ts";
@@ -99,6 +105,8 @@ import { createTranscoder } from "./transcoder/transcoder.ts";
 export interface ControlPlane extends Service {
   /** Where the doors listen; known once started. */
   readonly addresses: { http: BoundAddress; grpc: BoundAddress };
+  /** A code that signs the dashboard in to a project once, in the next quarter of an hour. */
+  signInCode(projectId: string): string;
 }
 
 export function createControlPlane(database: Database, config: Config, logger: Logger): ControlPlane {
@@ -153,6 +161,7 @@ export function createControlPlane(database: Database, config: Config, logger: L
     reportFault: (fault, rpc) => report(`${rpc} failed`, fault),
   });
   const docs = createApiDocs(describeApi(transcoder.routes));
+  const codes = new SignInCodes();
   const web = createWebDoor({
     ...config.httpAddress,
     services,
@@ -161,6 +170,7 @@ export function createControlPlane(database: Database, config: Config, logger: L
       createRestDoor(transcoder),
       docs,
       createProbes({ database: () => findSchemaProblem(database), server: async () => health.problem }),
+      ...createPages(database, codes),
     ],
     corsOrigins: config.corsOrigins,
     admit,
@@ -174,7 +184,15 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const readers = [streams.open, feed];
   const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, heartbeats.writer, sequencer];
   const sessions = streams.registry;
-  return assemble({ web, grpc, background, waiting: [...waiting, watches], sessions, health, services });
+  const waits = [...waiting, watches];
+  return assemble({ web, grpc, background, waiting: waits, sessions, health, services, codes });
+}
+
+/** What people open: the dashboard, and the way to sign in to it. */
+function createPages({ db }: Database, codes: SignInCodes): WebHandler[] {
+  // The same place beside the sources and beside what is compiled of them.
+  const built = fileURLToPath(new URL("./dashboard/dist", import.meta.url));
+  return [createSignIn((code) => signIn(db, codes, code)), createDashboard(built)];
 }
 
 function assemble(parts: {
@@ -186,12 +204,14 @@ function assemble(parts: {
   sessions: Service;
   health: HealthState;
   services: ServedService[];
+  codes: SignInCodes;
 }): ControlPlane {
-  const { web, grpc, background, waiting, sessions, health, services } = parts;
+  const { web, grpc, background, waiting, sessions, health, services, codes } = parts;
   return {
     get addresses() {
       return { http: web.address, grpc: grpc.address };
     },
+    signInCode: (projectId) => codes.mint(projectId),
     async start() {
       for (const service of [...background, sessions]) await service.start();
       for (const name of ["", ...services.map(({ service }) => service.typeName)]) health.set(name, true);

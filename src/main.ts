@@ -29,6 +29,7 @@ export async function serve(flags: FlagValues): Promise<void> {
     try {
       await controlPlane.start();
       announce(controlPlane.addresses, config, tokenFile);
+      announceDashboard(controlPlane.addresses.http, controlPlane.signInCode(project.id));
       await stopRequested;
       console.log("Stopping.");
       giveUpStopping(logger);
@@ -118,6 +119,13 @@ function announce(
     `Database: ${config.databaseUrl === undefined ? `embedded, in ${resolve(config.dataDir)}` : "DATABASE_URL"}`,
   );
   if (tokenFile !== undefined) console.log(`Operator token: written to ${tokenFile}`);
+}
+
+/** The code stands in the fragment, which browsers keep to themselves: no request and no log carries it. */
+function announceDashboard({ host, port }: { host: string; port: number }, code: string): void {
+  const anywhere = host === "0.0.0.0" || host === "::";
+  const address = printAddress({ host: anywhere ? "127.0.0.1" : host, port });
+  console.log(`Dashboard: http://${address}/#/sign-in/${code} (signs in once, within 15 minutes)`);
 }
 
 function printAddress({ host, port }: { host: string; port: number }): string {

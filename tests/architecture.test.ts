@@ -44,6 +44,7 @@ const apart: Record<string, string[]> = {
   transcoder: ["runtime"],
   "agent-sdk": ["runtime"],
   cli: ["runtime", "agent-sdk", "main.ts"],
+  dashboard: ["runtime"],
 };
 
 interface Import {
@@ -56,7 +57,7 @@ function sources(folder: string): string[] {
   return readdirSync(folder).flatMap((name) => {
     const path = join(folder, name);
     if (statSync(path).isDirectory()) return sources(path);
-    return path.endsWith(".ts") ? [path] : [];
+    return /\.tsx?$/.test(path) ? [path] : [];
   });
 }
 

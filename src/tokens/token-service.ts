@@ -50,6 +50,8 @@ export interface TokenWish {
   actor: string;
   requestId?: string;
   server?: boolean;
+  /** Why, for the audit log. */
+  reason?: string;
   labels?: Labels;
   agentId?: string;
   maxUses?: number;
@@ -58,13 +60,22 @@ export interface TokenWish {
 
 /** Mints a token that works at once. */
 export async function createToken(tx: Tx, wish: TokenWish): Promise<MintedToken> {
-  const { actor, requestId, ...row } = wish;
+  const { actor, requestId, reason, ...row } = wish;
   const tokenId = newUuid();
   const { text, secretHash } = mint(wish.role, tokenId);
   await insertToken(tx, { ...row, id: tokenId, secretHash });
   const { projectId, role, agentId } = wish;
   await recordTokenChanges(tx, [
-    { type: "token.created", projectId, tokenId, role, agentId, actor, requestId },
+    {
+      type: "token.created",
+      projectId,
+      tokenId,
+      role,
+      agentId,
+      actor,
+      requestId,
+      ...(reason !== undefined && { reason }),
+    },
   ]);
   return { tokenId, text };
 }

@@ -1,0 +1,53 @@
+import { type Agent, AgentStatus } from "../../../../gen/drover/v1/agent_pb.js";
+import { fleet } from "../../api/clients.ts";
+import { readFleet } from "../../live/fleet-poll.ts";
+import { Action } from "../../parts/action.tsx";
+import { go } from "../../router.ts";
+
+const newRequestId = (): string => `dashboard-${crypto.getRandomValues(new Uint32Array(4)).join("-")}`;
+
+/** What an operator can do to an agent; each is asked for once more before it is done. */
+export function AgentActions({ agent, onDone }: { agent: Agent; onDone: () => void }) {
+  const { name } = agent;
+  const done = () => {
+    onDone();
+    void readFleet();
+  };
+  return (
+    <div class="actions">
+      <Action
+        label="Reset"
+        question={`Reset ${name}?`}
+        disabled={agent.status === AgentStatus.ERROR ? undefined : "Only an agent in error can be reset"}
+        onDone={done}
+        run={async () => {
+          await fleet.resetAgent({ agent: name, requestId: newRequestId() });
+          return `${name} is online again.`;
+        }}
+      >
+        <p>
+          It leaves its error and counts as online, and may take tasks again. Its next heartbeat may say
+          otherwise.
+        </p>
+      </Action>
+      <Action
+        label="Remove"
+        question={`Remove ${name} for good?`}
+        danger
+        onDone={() => {
+          void readFleet();
+          go(["fleet"]);
+        }}
+        run={async () => {
+          await fleet.removeAgent({ agent: name, requestId: newRequestId() });
+          return `${name} was removed.`;
+        }}
+      >
+        <p>
+          Its tokens are revoked, its streams end and its tasks go back to the queue, all at once. Its errors
+          and audit entries stay under its id, and its name may be enrolled again.
+        </p>
+      </Action>
+    </div>
+  );
+}

@@ -1,0 +1,76 @@
+/** What the contract's enums are called on the screen, and in which tone. */
+import { AgentStatus, Liveness } from "../../gen/drover/v1/agent_pb.js";
+import { Severity } from "../../gen/drover/v1/error_report_pb.js";
+import { TaskState } from "../../gen/drover/v1/task_pb.js";
+import { TokenRole } from "../../gen/drover/v1/token_service_pb.js";
+
+/** The colours that mean something; each stands beside a word or a shape, never alone. */
+export type Tone = "good" | "work" | "ready" | "warn" | "bad" | "quiet";
+
+export interface Word {
+  readonly key: string;
+  readonly label: string;
+  readonly tone: Tone;
+}
+
+const unknown: Word = { key: "unknown", label: "Unknown", tone: "quiet" };
+
+export const statusWords = {
+  [AgentStatus.UNSPECIFIED]: unknown,
+  [AgentStatus.PENDING]: { key: "pending", label: "Pending", tone: "quiet" },
+  [AgentStatus.ONLINE]: { key: "online", label: "Online", tone: "good" },
+  [AgentStatus.BUSY]: { key: "busy", label: "Busy", tone: "work" },
+  [AgentStatus.BENCHMARKED]: { key: "benchmarked", label: "Benchmarked", tone: "ready" },
+  [AgentStatus.ERROR]: { key: "error", label: "Error", tone: "bad" },
+} satisfies Record<AgentStatus, Word>;
+
+export const livenessWords = {
+  [Liveness.UNSPECIFIED]: unknown,
+  [Liveness.NEVER]: { key: "never", label: "Never heard", tone: "quiet" },
+  [Liveness.LIVE]: { key: "live", label: "Live", tone: "good" },
+  [Liveness.STALE]: { key: "stale", label: "Stale", tone: "warn" },
+  [Liveness.OFFLINE]: { key: "offline", label: "Offline", tone: "bad" },
+} satisfies Record<Liveness, Word>;
+
+export const stateWords = {
+  [TaskState.UNSPECIFIED]: unknown,
+  [TaskState.PENDING]: { key: "pending", label: "Pending", tone: "quiet" },
+  [TaskState.LEASED]: { key: "leased", label: "Leased", tone: "ready" },
+  [TaskState.RUNNING]: { key: "running", label: "Running", tone: "work" },
+  [TaskState.SUCCEEDED]: { key: "succeeded", label: "Succeeded", tone: "good" },
+  [TaskState.FAILED]: { key: "failed", label: "Failed", tone: "bad" },
+  [TaskState.CANCELLED]: { key: "cancelled", label: "Cancelled", tone: "quiet" },
+  [TaskState.QUARANTINED]: { key: "quarantined", label: "Quarantined", tone: "warn" },
+} satisfies Record<TaskState, Word>;
+
+export const severityWords = {
+  [Severity.UNSPECIFIED]: unknown,
+  [Severity.INFO]: { key: "info", label: "Info", tone: "quiet" },
+  [Severity.WARNING]: { key: "warning", label: "Warning", tone: "warn" },
+  [Severity.MINOR]: { key: "minor", label: "Minor", tone: "warn" },
+  [Severity.MAJOR]: { key: "major", label: "Major", tone: "bad" },
+  [Severity.CRITICAL]: { key: "critical", label: "Critical", tone: "bad" },
+  [Severity.FATAL]: { key: "fatal", label: "Fatal", tone: "bad" },
+} satisfies Record<Severity, Word>;
+
+export const roleWords = {
+  [TokenRole.UNSPECIFIED]: unknown,
+  [TokenRole.AGENT]: { key: "agent", label: "Agent", tone: "quiet" },
+  [TokenRole.RUNNER]: { key: "runner", label: "Runner", tone: "work" },
+  [TokenRole.ENROLLMENT]: { key: "enrollment", label: "Enrollment", tone: "ready" },
+  [TokenRole.OPERATOR]: { key: "operator", label: "Operator", tone: "bad" },
+  [TokenRole.VIEWER]: { key: "viewer", label: "Viewer", tone: "good" },
+} satisfies Record<TokenRole, Word>;
+
+/** The word of a number that a newer server may know and this page does not. */
+export function wordOf<E extends number>(words: Record<E, Word>, value: E): Word {
+  const found: Word | undefined = words[value];
+  return found ?? unknown;
+}
+
+/** The number that a word stands for; undefined for none. */
+export function numberOf<E extends number>(words: Record<E, Word>, key: string): E | undefined {
+  const found = Object.entries<Word>(words).find(([, word]) => word.key === key && word !== unknown);
+  // The keys of such a record are the enum's numbers, which Object.entries gives as text.
+  return found === undefined ? undefined : (Number(found[0]) as E);
+}

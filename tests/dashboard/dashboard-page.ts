@@ -1,0 +1,74 @@
+import { mkdir } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { Browser, BrowserContext, Page } from "playwright-core";
+
+const folder = fileURLToPath(new URL("../../screenshots", import.meta.url));
+const axeSource = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+
+/** Sizes that the dashboard is looked at in, in CSS pixels. */
+export const sizes = {
+  desktop: { width: 1440, height: 900 },
+  mobile: { width: 360, height: 740 },
+} as const;
+
+export interface DashboardPage {
+  readonly page: Page;
+  readonly context: BrowserContext;
+  /** Everything that the browser complained of so far. */
+  readonly complaints: string[];
+  close(): Promise<void>;
+}
+
+/** Opens a tab of its own, signed in where a token is given. */
+export async function openDashboard(
+  browser: Browser,
+  url: string,
+  options: { token?: string; theme?: "light" | "dark"; size?: keyof typeof sizes; bypassCsp?: boolean } = {},
+): Promise<DashboardPage> {
+  const context = await browser.newContext({
+    colorScheme: options.theme ?? "light",
+    viewport: sizes[options.size ?? "desktop"],
+    // For axe alone, which is put into the page from outside; every other tab runs under the policy.
+    bypassCSP: options.bypassCsp ?? false,
+    reducedMotion: "reduce",
+    // Without a locale of its own, the browser of a machine that has none names one that is no language tag.
+    locale: "en-US",
+  });
+  const { token } = options;
+  if (token !== undefined) {
+    await context.addInitScript((text) => {
+      if (sessionStorage.getItem("drover.session") === null) sessionStorage.setItem("drover.session", text);
+    }, token);
+  }
+  const page = await context.newPage();
+  const complaints: string[] = [];
+  page.on("console", (message) => {
+    if (message.type() === "error" || message.type() === "warning") complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(String(error.stack)));
+  await page.goto(url);
+  return { page, context, complaints, close: () => context.close() };
+}
+
+/** Saves what is on the screen, for people to look at. */
+export async function shoot(page: Page, name: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  await page.screenshot({ path: join(folder, `${name}.png`) });
+}
+
+/** What axe finds wrong with the page, by rule and place; needs a tab with `bypassCsp`. */
+export async function findBarriers(page: Page): Promise<string[]> {
+  await page.addScriptTag({ path: axeSource });
+  return await page.evaluate(async () => {
+    // Put there by the script above.
+    const { axe } = globalThis as unknown as { axe: typeof import("axe-core") };
+    const { violations } = await axe.run(document, {
+      runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    });
+    return violations.flatMap(({ id, nodes }) =>
+      nodes.map(({ target, failureSummary }) => `${id}: ${target.join(" ")}: ${failureSummary}`),
+    );
+  });
+}
