@@ -69,9 +69,6 @@ export function dropAgent(id: string): void {
   publish();
 }
 
-/** Whether an agent is known, by its id. */
-export const knowsAgent = (id: string): boolean => rows.has(id);
-
 /** Forgets everything, when somebody signs out. */
 export function clearFleet(): void {
   rows.clear();

@@ -4,6 +4,7 @@ import { place, viewName } from "../router.ts";
 import { AgentView } from "../views/agent/agent-view.tsx";
 import { AuditView } from "../views/audit/audit-view.tsx";
 import { ErrorsView } from "../views/errors/errors-view.tsx";
+import { EventsView } from "../views/events/events-view.tsx";
 import { FleetView } from "../views/fleet/fleet-view.tsx";
 import { TaskView } from "../views/tasks/task-view.tsx";
 import { TasksView } from "../views/tasks/tasks-view.tsx";
@@ -53,6 +54,8 @@ function View() {
       return id === undefined ? <TasksView /> : <TaskView key={id} id={id} />;
     case "errors":
       return <ErrorsView />;
+    case "events":
+      return <EventsView />;
     case "audit":
       return <AuditView />;
     case "tokens":
