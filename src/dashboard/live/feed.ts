@@ -52,12 +52,13 @@ async function watch(
     alarm = setTimeout(() => silence.abort(), SILENCE_MS);
   };
   heard();
+  const isOpen = new AbortController();
   try {
     const stream = events.watchEvents(
       { after: place.cursor },
       { signal: AbortSignal.any([ended, silence.signal]), timeoutMs: 0 },
     );
-    // A stream that goes on from a place is open once its answer has begun, though nothing has happened since.
+    if (place.cursor !== "") confirm(place.cursor, isOpen.signal);
     for await (const { event } of stream) {
       heard();
       if (event === undefined) continue;
@@ -69,6 +70,18 @@ async function watch(
       if (event.type !== "bookmark") listener.event(event);
     }
   } finally {
+    isOpen.abort();
     clearTimeout(alarm);
   }
+}
+
+/** A resumed stream is silent until something happens: that the server answers is asked for beside it. */
+function confirm(after: string, isOpen: AbortSignal): void {
+  events
+    .listEvents({ after, pageSize: 1 }, { signal: isOpen })
+    .then(() => {
+      if (!isOpen.aborted) feed.value = { kind: "live" };
+    })
+    // The stream itself ends for the same reason, and is what counts.
+    .catch(() => {});
 }
