@@ -71,7 +71,7 @@ async function withDatabase<T>(
   await postgres.start();
   try {
     await migrateDatabase(postgres.connection);
-    const database = openDatabase({ ...postgres.connection, applicationName: "drover" });
+    const database = openDatabase({ ...postgres.connection, applicationName: `drover ${process.pid}` });
     try {
       return await run(database);
     } finally {

@@ -94,7 +94,7 @@ describe("a database that is away for a while", () => {
     for (let round = 0; round < 5; round++) {
       const ended = await stage.sql<{ pid: number }[]>`
         SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND application_name = 'drover'`;
+        WHERE datname = current_database() AND application_name LIKE 'drover %'`;
       for (const { pid } of ended) await backendGone(stage.sql, pid);
       // The server hears of it a moment later than the database's own list.
       await waitFor(async () => {

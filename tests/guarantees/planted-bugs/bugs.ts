@@ -1,10 +1,13 @@
 import type { Stage } from "../../helpers/stage.ts";
+import { blamedForBreak } from "../check-break.ts";
 import { clockOff, judgedByOwnClock } from "../check-clock.ts";
 import { refusedInError } from "../check-error-state.ts";
 import { moments, wrongAfterKill, wrongAfterRollback } from "../check-fatal-heartbeat.ts";
 import { createTenant, reachesInto } from "../check-isolation.ts";
+import { SWEEPS_OFTEN, takenInMassLoss } from "../check-mass-loss.ts";
 import { wrongAfterRepeats } from "../check-repeats.ts";
 import { acceptedAfterRevocation } from "../check-revocation.ts";
+import { writtenByThawedLeader } from "../check-thawed-leader.ts";
 import type { Edit } from "./plant.ts";
 
 /** A mistake that someone could make, and the check that must notice it. */
@@ -162,5 +165,49 @@ export async function authenticate(db: Db, header: string | null, mayRenew: bool
     ],
     finds: /grpc of server 0: ok/,
     check: (stage) => acceptedAfterRevocation(stage, [stage.fleet]),
+  },
+  {
+    name: "a mass loss does not brake",
+    edits: [
+      {
+        file: "liveness/decide-brake.ts",
+        find: /if \(!holding \|\| counted < minAgents/,
+        replace: "if (!Number.isNaN(0) || !holding || counted < minAgents",
+      },
+    ],
+    finds: /all of 5 agents were gone, and 5 tasks were taken/,
+    check: takenInMassLoss,
+    env: SWEEPS_OFTEN,
+  },
+  {
+    name: "a break of the control plane counts as the agents' silence",
+    edits: [
+      {
+        file: "liveness/keep-watch.ts",
+        find: /const broken = kept !== undefined && kept\.unkeptMs > toleranceMs;/,
+        replace: "const broken = kept !== undefined && kept.unkeptMs > toleranceMs && Number.isNaN(0);",
+      },
+    ],
+    finds: /2 agents were called offline for a break/,
+    check: blamedForBreak,
+    env: SWEEPS_OFTEN,
+  },
+  {
+    name: "a leader writes beside the connection that holds its lock, and goes on without it",
+    edits: [
+      {
+        file: "storage/leader-lock.ts",
+        find: /if \(this\.#connection\?\.lost\.aborted\) await this\.release\(\);/,
+        replace: "",
+      },
+      {
+        file: "storage/leader-lock.ts",
+        find: /return this\.#held \? db : undefined;/,
+        replace: "return this.#held ? this.#database.db : undefined;",
+      },
+    ],
+    finds: /past its term wrote without its lock/,
+    check: writtenByThawedLeader,
+    env: SWEEPS_OFTEN,
   },
 ];
