@@ -14,6 +14,8 @@ export interface Config {
   dataDir: string;
   corsOrigins: string[];
   heartbeatIntervalMs: number;
+  /** What the whole fleet may send: the interval grows with it to stay under this. */
+  maxHeartbeatsPerSecond: number;
   /** After how many intervals of silence an agent is stale. */
   staleAfter: number;
   /** After how many, and the grace on top, it is offline. */
@@ -133,6 +135,13 @@ const rules: SettingRule[] = [
     description: "time between an agent's heartbeats",
     key: "heartbeatIntervalMs",
     parse: (text) => parseDurationWithin(text, 1_000, 3_600_000, "between 1s and 1h"),
+  },
+  {
+    env: "DROVER_MAX_HEARTBEATS_PER_SECOND",
+    default: "2000",
+    description: "heartbeats that the whole fleet may send: the interval grows with it to stay under this",
+    key: "maxHeartbeatsPerSecond",
+    parse: (text) => parseNumber(text, isCount, "a whole number from 1 to 1000000"),
   },
   {
     env: "DROVER_STALE_AFTER",
@@ -323,12 +332,7 @@ const rules: SettingRule[] = [
 ];
 
 /** Settings of the product that this version does not honour: to accept one and ignore it would be a lie. */
-const notHonoured = [
-  "DROVER_TLS_CERT",
-  "DROVER_TLS_KEY",
-  "DROVER_TLS_CLIENT_CA",
-  "DROVER_MAX_HEARTBEATS_PER_SECOND",
-];
+const notHonoured = ["DROVER_TLS_CERT", "DROVER_TLS_KEY", "DROVER_TLS_CLIENT_CA"];
 
 /** Every setting that is honoured, for help texts. */
 export const settings: readonly Setting[] = rules.map(({ env, default: value, description }) => ({
@@ -413,6 +417,7 @@ const configShape: z.ZodType<Config> = z.object({
   dataDir: z.string(),
   corsOrigins: z.array(z.string()),
   heartbeatIntervalMs: z.number(),
+  maxHeartbeatsPerSecond: z.number(),
   staleAfter: z.number(),
   offlineAfter: z.number(),
   offlineGraceMs: z.number(),

@@ -49,15 +49,18 @@ import { createFleetRpc } from "./fleet/fleet-rpc.ts";
 import { createSendCommandRpc } from "./fleet/send-command-rpc.ts";
 import { sessionSuperseded } from "./heartbeat/enter-session.ts";
 import type { HeartbeatListener } from "./heartbeat/heartbeat.ts";
+import { HeartbeatPacer } from "./heartbeat/heartbeat-pacer.ts";
 import { createHeartbeatRpc } from "./heartbeat/heartbeat-rpc.ts";
 import { HeartbeatService } from "./heartbeat/heartbeat-service.ts";
 import { findSuperseded, forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
 import { HeartbeatWriter } from "./heartbeat/heartbeat-writer.ts";
+import { readLongestInterval } from "./heartbeat/pace-store.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
 import type { AgentCaller, Caller } from "./identity/caller.ts";
 import { confirmCaller } from "./identity/confirm-caller.ts";
 import { createLeaveRpc } from "./liveness/leave-rpc.ts";
 import { LivenessSweeper } from "./liveness/liveness-sweeper.ts";
+import { offlineAfterMs } from "./liveness/thresholds.ts";
 import type { Logger } from "./observability/logger.ts";
 import { createPassRpc } from "./passes/pass-rpc.ts";
 import { createPasses, type Passes } from "./passes/passes.ts";
@@ -117,9 +120,10 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const health = new HealthState();
   const report = (problem: string, error: unknown) => logger.warn({ err: error }, problem);
   const validate = createMessageValidator();
-  const tasks = createTasks(database, config, logger);
+  const pacer = createPacer(database, config, logger);
+  const tasks = createTasks(database, config, pacer, logger);
   const streams = createStreams(database, tasks, report);
-  const heartbeats = createHeartbeats(database, config, tasks, streams, logger);
+  const heartbeats = createHeartbeats(database, config, tasks, pacer, streams, logger);
   const passes = createHousekeeping(database, config, tasks, report);
   const pruner = new Pruner(
     database,
@@ -182,7 +186,8 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const singletons = [pruner, passes.interrupted, sweeper];
   const { sequencer, feed, watches } = events;
   const readers = [streams.open, feed];
-  const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, heartbeats.writer, sequencer];
+  const writers = [heartbeats.writer, pacer, sequencer];
+  const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, ...writers];
   const sessions = streams.registry;
   const waits = [...waiting, watches];
   return assemble({ web, grpc, background, waiting: waits, sessions, health, services, codes });
@@ -263,9 +268,15 @@ interface Tasks {
   unhandled: ReportUnhandled;
 }
 
-function createTasks({ db }: Database, config: Config, logger: Logger): Tasks {
-  const { leaseMs, retryBackoffMs: firstMs, retryBackoffMaxMs: longestMs } = config;
-  const rules: TaskRules = { leaseMs, backoff: { firstMs, longestMs } };
+function createTasks({ db }: Database, config: Config, pacer: HeartbeatPacer, logger: Logger): Tasks {
+  const { retryBackoffMs: firstMs, retryBackoffMaxMs: longestMs } = config;
+  const rules: TaskRules = {
+    // Grows with the interval that agents are told.
+    get leaseMs() {
+      return pacer.leaseMs;
+    },
+    backoff: { firstMs, longestMs },
+  };
   const unhandled: ReportUnhandled = ({ taskId }, error) =>
     logger.error(
       { err: error, task: formatId("task", taskId) },
@@ -311,6 +322,7 @@ function createSweeper(database: Database, config: Config, tasks: Tasks, logger:
   const { rules, waiting, unhandled } = tasks;
   return new LivenessSweeper(database, {
     thresholds: thresholdsOf(config),
+    readLongestInterval,
     brake: brakeSettingsOf(config),
     giveBack: { backoff: rules.backoff, report: unhandled },
     listener: {
@@ -392,7 +404,7 @@ function createServices(
   tasks: Tasks,
   streams: Streams,
   events: Events,
-  { service: heartbeats, listener }: Heartbeats,
+  { service: heartbeats, pacer, listener }: Heartbeats,
   validate: ValidateMessage,
   logger: Logger,
 ): ServedService[] {
@@ -409,7 +421,7 @@ function createServices(
     return agentId === undefined ? nameOrId : formatId("agent", agentId);
   };
   const calls = {
-    ...createHeartbeatRpc(heartbeats, held, config.heartbeatIntervalMs),
+    ...createHeartbeatRpc(heartbeats, held, pacer),
     ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId)),
     ...createLoanRpc(tasks.loans),
     ...createLeaveRpc(db, held, ({ project, agentName: agent }, { from, to, reason }) =>
@@ -427,12 +439,11 @@ function createServices(
       explainError(error, () => logger.error({ err: error, method: "Session" }, "a message failed")),
     renewalDueMs: (caller) => renewalDueMs(db, caller),
     onError: streams.report,
-    heartbeatIntervalMs: config.heartbeatIntervalMs,
-    leaseMs: rules.leaseMs,
+    pace: pacer,
   });
   return [
     serve(AgentService, {
-      ...createEnrollRpc(db, config),
+      ...createEnrollRpc(db, config, pacer),
       ...calls,
       ...session,
       ...createWatchCommandsRpc({ ...streams, streams: streams.open, enter, onError: streams.report }),
@@ -480,10 +491,25 @@ function createInterceptors(
   ];
 }
 
+function createPacer({ db }: Database, config: Config, logger: Logger): HeartbeatPacer {
+  const thresholds = thresholdsOf(config);
+  return new HeartbeatPacer(
+    db,
+    {
+      baseMs: config.heartbeatIntervalMs,
+      mostPerSecond: config.maxHeartbeatsPerSecond,
+      patienceMs: (intervalMs) => offlineAfterMs({ ...thresholds, intervalMs }),
+      leaseMs: config.leaseMs,
+    },
+    (error) => logger.warn({ err: error }, "the fleet was not counted; it is tried again"),
+  );
+}
+
 /** The one way by which heartbeats of all doors and streams are taken. */
 interface Heartbeats {
   service: HeartbeatService;
   writer: HeartbeatWriter;
+  pacer: HeartbeatPacer;
   listener: HeartbeatListener;
 }
 
@@ -491,13 +517,14 @@ function createHeartbeats(
   database: Database,
   config: Config,
   { held }: Tasks,
+  pacer: HeartbeatPacer,
   { registry }: Streams,
   logger: Logger,
 ): Heartbeats {
   const listener = createHeartbeatListener(logger, registry);
   const parts = { tasks: held, agentTokenTtlMs: config.agentTokenTtlMs };
   const writer = new HeartbeatWriter(database, parts, listener);
-  return { service: new HeartbeatService(database.db, writer, listener), writer, listener };
+  return { service: new HeartbeatService(database.db, writer, listener), writer, pacer, listener };
 }
 
 function createHeartbeatListener(logger: Logger, sessions: SessionRegistry): HeartbeatListener {

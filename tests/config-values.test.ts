@@ -45,6 +45,10 @@ const cases: Record<string, { good: string[]; bad: string[] }> = {
     good: ["1s", "15s", "1h", "1m30s", "1000ms"],
     bad: ["15", "0s", "999ms", "1h1ms", "-5s", "15 s", "soon", "1.5s"],
   },
+  DROVER_MAX_HEARTBEATS_PER_SECOND: {
+    good: ["1", "2000", "1000000"],
+    bad: ["0", "-1", "1000001", "1.5", "many", "2e3"],
+  },
   DROVER_STALE_AFTER: { good: ["1.5", "2", "3"], bad: ["0", "-1", "1e3", "1001", "two", "2s"] },
   DROVER_OFFLINE_AFTER: { good: ["3", "4.5", "1000"], bad: ["0", "none", "1001", "3x", "-3"] },
   DROVER_OFFLINE_GRACE: { good: ["0s", "10s", "1d"], bad: ["-1s", "10", "25h", "later"] },
@@ -76,7 +80,6 @@ const product = [
   "DROVER_TLS_CERT",
   "DROVER_TLS_KEY",
   "DROVER_TLS_CLIENT_CA",
-  "DROVER_MAX_HEARTBEATS_PER_SECOND",
   "DROVER_BRAKE_FRACTION",
   "DROVER_BRAKE_MIN_AGENTS",
   "DROVER_BRAKE_RATE",

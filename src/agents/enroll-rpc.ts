@@ -10,7 +10,8 @@ import { enrollAgent } from "./agent-service.ts";
 /** Enroll of AgentService. */
 export function createEnrollRpc(
   db: Db,
-  settings: { agentTokenTtlMs: number; heartbeatIntervalMs: number },
+  settings: { agentTokenTtlMs: number },
+  pace: { readonly intervalMs: number },
 ): Pick<ServiceImpl<typeof AgentService>, "enroll"> {
   return {
     async enroll(request, context) {
@@ -24,7 +25,7 @@ export function createEnrollRpc(
       return {
         agent: agentToMessage(agent),
         secret,
-        heartbeatInterval: durationFromMs(settings.heartbeatIntervalMs),
+        heartbeatInterval: durationFromMs(pace.intervalMs),
       };
     },
   };

@@ -16,6 +16,7 @@ import type { JsonObject } from "../storage/schema.ts";
 import type { HeldTasks } from "../tasks/held-tasks.ts";
 import { renewalDueKey } from "../tokens/authenticate.ts";
 import type { Heartbeat, HeartbeatAnswer } from "./heartbeat.ts";
+import type { HeartbeatPacer } from "./heartbeat-pacer.ts";
 import type { HeartbeatService } from "./heartbeat-service.ts";
 
 /** Set for a heartbeat that comes by a stream: the run that the stream said hello for. */
@@ -34,7 +35,7 @@ export interface StreamRun {
 export function createHeartbeatRpc(
   service: HeartbeatService,
   tasks: HeldTasks,
-  heartbeatIntervalMs: number,
+  pacer: Pick<HeartbeatPacer, "next">,
 ): Pick<ServiceImpl<typeof AgentService>, "heartbeat"> {
   return {
     async heartbeat(request, context) {
@@ -46,7 +47,7 @@ export function createHeartbeatRpc(
       return {
         ...toMessage(answer),
         hasHighPriorityTasks,
-        nextHeartbeat: durationFromMs(heartbeatIntervalMs),
+        nextHeartbeat: durationFromMs(pacer.next()),
       };
     },
   };

@@ -14,7 +14,10 @@ import { takeBack } from "./take-back.ts";
 import { type LivenessThresholds, offlineAfterMs, staleAfterMs } from "./thresholds.ts";
 
 export interface SweeperOptions {
+  /** With the interval that agents are told while the fleet is small. */
   thresholds: LivenessThresholds;
+  /** The longest interval that some agent may go by, in ms; undefined: none but the usual one. */
+  readLongestInterval(db: Db): Promise<number | undefined>;
   brake: BrakeSettings;
   giveBack: GiveBackSettings;
   listener: SweepListener;
@@ -50,11 +53,14 @@ export class LivenessSweeper implements Service {
   readonly #lock: LeaderLock;
   readonly #rounds: Periodic;
   readonly #toleranceMs: number;
+  /** With the longest interval that some agent goes by: no agent that does as it was told is ever called silent. */
+  #thresholds: LivenessThresholds;
   /** By the newest watch; no agent is looked at before the first. */
   #someoneMayBeDue = false;
 
   constructor(database: Database, options: SweeperOptions) {
     this.#options = options;
+    this.#thresholds = options.thresholds;
     this.#lock = new LeaderLock(database, LOCK_KEY);
     // With an interval of a second, a pause of a second would double the time to find a loss.
     const pauseMs = options.thresholds.intervalMs / 5;
@@ -76,13 +82,17 @@ export class LivenessSweeper implements Service {
     // Everything goes through the connection that holds the lock: who has lost it can write nothing any more.
     const db = await this.#lock.seize();
     if (db === undefined) return;
+    const { thresholds, readLongestInterval } = this.#options;
+    const intervalMs = Math.max(thresholds.intervalMs, (await readLongestInterval(db)) ?? 0);
+    this.#thresholds = { ...thresholds, intervalMs };
     if (this.#someoneMayBeDue) await this.#markSilent(db, stopping);
     // After the marks, since what is to be taken back depends on them. This keeps the watch in every round.
     await this.#takeBack(db, stopping);
   }
 
   async #markSilent(db: Db, stopping: AbortSignal): Promise<void> {
-    const { thresholds, listener } = this.#options;
+    const { listener } = this.#options;
+    const thresholds = this.#thresholds;
     const patience = { staleAfterMs: staleAfterMs(thresholds), offlineAfterMs: offlineAfterMs(thresholds) };
     const silent = await findSilent(db, patience, AGENTS_PER_ROUND);
     // A break in the watch that shows on the way ends this: nobody is due then.
@@ -98,7 +108,8 @@ export class LivenessSweeper implements Service {
   }
 
   async #takeBack(db: Db, stopping: AbortSignal): Promise<void> {
-    const { giveBack, brake, thresholds, listener } = this.#options;
+    const { giveBack, brake, listener } = this.#options;
+    const thresholds = this.#thresholds;
     for (let more = true; more && !stopping.aborted; ) {
       const taken = await this.#watched(db, (tx, watch) =>
         takeBack(tx, watch, { ...giveBack, brake, thresholds }),
@@ -114,7 +125,7 @@ export class LivenessSweeper implements Service {
       const watch = await keepWatch(tx, this.#toleranceMs);
       return { watch, result: await run(tx, watch) };
     });
-    this.#someoneMayBeDue = maySomeoneBeDue(watch, this.#options.thresholds);
+    this.#someoneMayBeDue = maySomeoneBeDue(watch, this.#thresholds);
     return result;
   }
 }

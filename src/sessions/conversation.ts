@@ -34,8 +34,8 @@ export interface ConversationParts {
   validate(schema: DescMessage, message: Message): void;
   /** What a caller is shown of an error. */
   explain(error: unknown): ConnectError;
-  readonly heartbeatIntervalMs: number;
-  readonly leaseMs: number;
+  /** What agents are told at hello; it changes with the fleet. */
+  readonly pace: { readonly intervalMs: number; readonly leaseMs: number };
 }
 
 /** One message that says something. */
@@ -101,12 +101,12 @@ export class Conversation {
     // Revoked while the database was asked: such a stream must not end the one that is in its right.
     if (!this.#session.isClosed) this.#parts.registry.enter(this.#session, { bootId, epoch });
     this.#context.values.set(streamRunKey, { bootId, epoch });
-    const { heartbeatIntervalMs, leaseMs } = this.#parts;
+    const { intervalMs, leaseMs } = this.#parts.pace;
     return {
       case: "welcome",
       value: {
         epoch,
-        heartbeatInterval: durationFromMs(heartbeatIntervalMs),
+        heartbeatInterval: durationFromMs(intervalMs),
         lease: durationFromMs(leaseMs),
       },
     };

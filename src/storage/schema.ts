@@ -174,6 +174,20 @@ export const livenessBrakes = pgTable("liveness_brakes", {
   earnedFrom: instant("earned_from").notNull(),
 });
 
+/**
+ * The longest intervals that servers tell agents, each announced before it is told: until its end some agent may go by
+ * it. Whoever judges silence waits for as long. Agents' rows know nothing of it, so that they stay narrow.
+ */
+export const dictatedIntervals = pgTable(
+  "dictated_intervals",
+  {
+    serverId: uuid("server_id").notNull(),
+    intervalMs: integer("interval_ms").notNull(),
+    countsUntil: instant("counts_until").notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.serverId, table.intervalMs] })],
+);
+
 /** Runs of agents' processes. */
 export const agentSessions = pgTable(
   "agent_sessions",

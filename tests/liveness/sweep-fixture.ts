@@ -1,3 +1,4 @@
+import { readLongestInterval } from "../../src/heartbeat/pace-store.ts";
 import type { AgentCaller } from "../../src/identity/caller.ts";
 import type { BrakeChange } from "../../src/liveness/apply-brakes.ts";
 import type { BrakeSettings } from "../../src/liveness/decide-brake.ts";
@@ -44,6 +45,7 @@ export async function startSweep(
   const brakes: BrakeChange[] = [];
   const sweeper = new LivenessSweeper(database, {
     thresholds,
+    readLongestInterval,
     brake,
     giveBack: { backoff: fixture.rules.backoff, report: (_, error) => failures.push(error) },
     listener: {
