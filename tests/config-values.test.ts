@@ -71,6 +71,12 @@ const cases: Record<string, { good: string[]; bad: string[] }> = {
     good: ["ghe.example.com", "ghe.example.com:8443, 10.0.0.5", "http://127.0.0.1:4000", "[fd00::1]:8443"],
     bad: ["ghe.example.com/api", "http://127.0.0.1:4000/", "user@ghe.example.com", "*.example.com,", "a b"],
   },
+  DROVER_MAX_CONNECTIONS: { good: ["1", "50000", "1000000"], bad: ["0", "-1", "1.5", "1000001", "many"] },
+  DROVER_MAX_CONNECTIONS_PER_ADDRESS: { good: ["1", "20000"], bad: ["0", "2.5", "1000001"] },
+  DROVER_MAX_UNPROVEN_CONNECTIONS: { good: ["1", "1000"], bad: ["0", "x", "1000001"] },
+  DROVER_MAX_CALLS_PER_TOKEN: { good: ["0", "10000"], bad: ["-1", "0.5", "1000001"] },
+  DROVER_MAX_CALLS_PER_ADDRESS: { good: ["0", "20000"], bad: ["-1", "10/s"] },
+  DROVER_MAX_CALLS: { good: ["0", "1000000"], bad: ["-1", "1e3"] },
   DROVER_LOG_LEVEL: { good: ["trace", "info", "silent"], bad: ["verbose", "INFO", "3"] },
 };
 

@@ -13,7 +13,8 @@ export interface AllowedHost {
 /** Reads `ghe.example.com`, `ghe.example.com:8443`, or an origin such as `http://10.0.0.5:4000`. */
 export function parseAllowedHost(text: string): AllowedHost | undefined {
   const isOrigin = /^https?:\/\//.test(text);
-  if (!isOrigin && /[/@?#\s]/.test(text)) return undefined;
+  // A wildcard would be taken as a name, and never match.
+  if (text.includes("*") || (!isOrigin && /[/@?#\s]/.test(text))) return undefined;
   const url = URL.parse(isOrigin ? text : `https://${text}`);
   if (url === null || (isOrigin ? url.origin !== text : url.href !== `${url.origin}/`)) return undefined;
   return {
