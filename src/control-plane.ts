@@ -10,6 +10,7 @@ import { TaskService } from "../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../gen/drover/v1/token_service_pb.js";
 import { TrackerService } from "../gen/drover/v1/tracker_service_pb.js";
 import { findAgentId, readOffers } from "./agents/agent-service.ts";
+import type { CordonChange } from "./agents/cordon-service.ts";
 import { createEnrollRpc } from "./agents/enroll-rpc.ts";
 import { createAuditRpc } from "./audit/audit-rpc.ts";
 import { pruneAudit } from "./audit/prune-audit.ts";
@@ -44,6 +45,7 @@ import { createEventRpc } from "./events/event-rpc.ts";
 import { pruneEvents } from "./events/prune-events.ts";
 import { EventSequencer } from "./events/sequencer.ts";
 import { WatchRegistry } from "./events/watch-registry.ts";
+import { createCordonRpc } from "./fleet/cordon-rpc.ts";
 import { createExplainAgentRpc } from "./fleet/explain-agent-rpc.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
 import { createSendCommandRpc } from "./fleet/send-command-rpc.ts";
@@ -330,6 +332,7 @@ function createSweeper(database: Database, config: Config, tasks: Tasks, logger:
         logger.info({ project, agent, from, to, reason }, "agent liveness changed");
       },
       tasksChanged: (changes) => waiting.announce(changes),
+      drained: (changes) => logCordons(logger, changes),
       braked(change) {
         logger.warn({ ...change }, brakeWords[change.to]);
       },
@@ -453,6 +456,7 @@ function createServices(
       ...createFleetRpc(db, { transition: listener.transition, revoked }, held),
       ...createExplainAgentRpc(db, askedKinds),
       ...createErrorListRpc(db),
+      ...createCordonRpc(db, (changes) => tellOfCordons(logger, streams.registry, changes)),
       ...createSendCommandRpc(db, (agentId) => streams.registry.commandWaits(agentId)),
     }),
     serve(EventService, { ...createAuditRpc(db, resolveSubject), ...events.rpc }),
@@ -460,6 +464,20 @@ function createServices(
     serve(TokenService, createTokenRpc(db, revoked)),
     serve(ProjectService, createProjectRpc(db)),
   ];
+}
+
+/** After the commit: the log hears of it, and the agents that stay connected here. */
+function tellOfCordons(logger: Logger, sessions: SessionRegistry, changes: readonly CordonChange[]): void {
+  logCordons(logger, changes);
+  for (const { agentId, to } of changes) {
+    sessions.commandWaits(agentId);
+    if (to === "none") sessions.recovered(agentId);
+  }
+}
+
+function logCordons(logger: Logger, changes: readonly CordonChange[]): void {
+  for (const { agentId, agent, from, to } of changes)
+    logger.info({ agentId: formatId("agent", agentId), agent, from, to }, "agent cordon changed");
 }
 
 function createInterceptors(

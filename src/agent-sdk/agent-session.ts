@@ -323,6 +323,11 @@ export class AgentSession {
       case "shutDown":
         this.#tell({ kind: "shutDown", why: command.reason });
         return "done";
+      case "cordon":
+      case "drain":
+      case "uncordon":
+        this.#tellCordon(command);
+        return "done";
       case "echo":
         return "done";
       default:
@@ -330,6 +335,17 @@ export class AgentSession {
         this.#tellUnknown(command);
         return "done";
     }
+  }
+
+  /** The server gives tasks, takes them back and stops their work by itself: there is nothing to do but to say so. */
+  #tellCordon({ kind, reason, remaining }: Command): void {
+    const why = reason === "" ? "" : ` (${reason})`;
+    if (kind === "uncordon") this.#notice(`This agent gets tasks again${why}.`);
+    else if (remaining === undefined) this.#notice(`This agent gets no more tasks${why}.`);
+    else
+      this.#notice(
+        `This agent gets no more tasks, and what it holds in ${msOf(remaining) / 1000} s goes back${why}.`,
+      );
   }
 
   async #obeyRotation(): Promise<Obedience> {

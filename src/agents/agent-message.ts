@@ -2,12 +2,14 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import {
   type AgentSchema,
+  Cordon as CordonNumber,
   Liveness as LivenessNumber,
   AgentStatus as StatusNumber,
 } from "../../gen/drover/v1/agent_pb.js";
 import { formatId } from "../runtime/resource-id.ts";
 import type { AgentStatus, Liveness } from "./agent.ts";
 import type { AgentRecord } from "./agent-store.ts";
+import type { CordonState } from "./decide-cordon.ts";
 
 const statusNumbers = {
   pending: StatusNumber.PENDING,
@@ -39,6 +41,23 @@ const livenessNames = {
   [LivenessNumber.OFFLINE]: "offline",
 } satisfies Record<Exclude<LivenessNumber, LivenessNumber.UNSPECIFIED>, Liveness>;
 
+const cordonNumbers = {
+  none: CordonNumber.NONE,
+  draining: CordonNumber.DRAINING,
+  cordoned: CordonNumber.CORDONED,
+} satisfies Record<CordonState, CordonNumber>;
+
+const cordonNames = {
+  [CordonNumber.NONE]: "none",
+  [CordonNumber.DRAINING]: "draining",
+  [CordonNumber.CORDONED]: "cordoned",
+} satisfies Record<Exclude<CordonNumber, CordonNumber.UNSPECIFIED>, CordonState>;
+
+export function cordonFromMessage(cordon: CordonNumber): CordonState {
+  if (cordon === CordonNumber.UNSPECIFIED) throw new Error("an unspecified cordon passed validation");
+  return cordonNames[cordon];
+}
+
 export function statusToMessage(status: AgentStatus): StatusNumber {
   return statusNumbers[status];
 }
@@ -64,10 +83,13 @@ export function agentToMessage(agent: AgentRecord): MessageInitShape<typeof Agen
     labels: agent.labels,
     capabilities: agent.capabilities,
     gauges: agent.gauges,
+    cordon: cordonNumbers[agent.cordon],
+    cordonReason: agent.cordonReason,
     recentErrors: {},
     version: agent.version,
     createdAt: timestampFromDate(agent.createdAt),
     statusChangedAt: timestampFromDate(agent.statusChangedAt),
+    ...(agent.drainDeadlineAt !== null && { drainDeadline: timestampFromDate(agent.drainDeadlineAt) }),
     ...(agent.deviceInfo !== null && { deviceInfo: agent.deviceInfo }),
     ...(agent.bootId !== null && {
       session: { bootId: agent.bootId, epoch: agent.epoch, sequence: agent.sequence },

@@ -24,6 +24,8 @@ import {
   updateProfiles,
   writeAgentStates,
 } from "./agent-store.ts";
+import { findCordon } from "./cordon-store.ts";
+import type { CordonState } from "./decide-cordon.ts";
 import { findEnrollment, rememberEnrollment } from "./enrollment-store.ts";
 
 const MAX_LABELS = 64;
@@ -153,9 +155,18 @@ export async function lockAgents(
  * where the agent was removed meanwhile. Taken before any lock on a task.
  */
 export async function shareAgent(tx: Tx, projectId: string, agentId: string): Promise<AgentStatus> {
-  const status = await shareAgentState(tx, projectId, agentId);
-  if (status === undefined) throw agentRemoved();
-  return status;
+  return (await shareTaker(tx, projectId, agentId)).status;
+}
+
+/** Does the same for an agent that would like work: whether it gets any depends on its cordon too. */
+export async function shareTaker(
+  tx: Tx,
+  projectId: string,
+  agentId: string,
+): Promise<{ status: AgentStatus; cordon: CordonState }> {
+  const shared = await shareAgentState(tx, projectId, agentId);
+  if (shared === undefined) throw agentRemoved();
+  return shared;
 }
 
 /** What an agent has to offer to tasks. */
@@ -168,6 +179,11 @@ export async function readOffer(
   const offer = offers.get(agentId);
   if (offer === undefined) throw agentRemoved();
   return offer;
+}
+
+/** Whether the agent is neither cordoned nor draining, as far as anybody knows now. */
+export async function mayTakeTasks(db: Db, projectId: string, agentId: string): Promise<boolean> {
+  return (await findCordon(db, projectId, agentId)) === "none";
 }
 
 /** What agents have to offer to tasks, by their ids. */

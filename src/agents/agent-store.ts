@@ -2,6 +2,7 @@ import { and, eq, inArray, isNull, type SQL, sql } from "drizzle-orm";
 import type { Db, Tx } from "../storage/database.ts";
 import { agentSessions, agentStates, agents, type JsonObject, type Labels } from "../storage/schema.ts";
 import type { AgentStatus, Liveness } from "./agent.ts";
+import type { CordonState } from "./decide-cordon.ts";
 
 /** An agent with its state and its newest session, as lists and answers show it. */
 export interface AgentRecord {
@@ -23,6 +24,9 @@ export interface AgentRecord {
   statusChangedAt: Date;
   currentTaskId: string | null;
   currentLeaseEpoch: bigint | null;
+  cordon: CordonState;
+  cordonReason: string;
+  drainDeadlineAt: Date | null;
 }
 
 const recordColumns = {
@@ -44,6 +48,9 @@ const recordColumns = {
   statusChangedAt: agentStates.statusChangedAt,
   currentTaskId: agentStates.currentTaskId,
   currentLeaseEpoch: agentStates.currentLeaseEpoch,
+  cordon: agentStates.cordon,
+  cordonReason: agentStates.cordonReason,
+  drainDeadlineAt: agentStates.drainDeadlineAt,
 };
 
 /** The columns and joins of agent records; the caller adds its conditions, order and limit. */
@@ -237,13 +244,13 @@ export async function shareAgentState(
   tx: Tx,
   projectId: string,
   agentId: string,
-): Promise<AgentStatus | undefined> {
+): Promise<{ status: AgentStatus; cordon: CordonState } | undefined> {
   const [row] = await tx
-    .select({ status: agentStates.status })
+    .select({ status: agentStates.status, cordon: agentStates.cordon })
     .from(agentStates)
     .where(and(eq(agentStates.projectId, projectId), eq(agentStates.agentId, agentId)))
     .for("share");
-  return row?.status;
+  return row;
 }
 
 /** A state to be written, whose row the transaction has locked. */

@@ -4,6 +4,7 @@ import type { PageRequest, SortKey } from "../storage/page.ts";
 import { agentStates, agents, type Labels } from "../storage/schema.ts";
 import type { AgentStatus, Liveness } from "./agent.ts";
 import { type AgentRecord, selectAgents } from "./agent-store.ts";
+import type { CordonState } from "./decide-cordon.ts";
 
 /** What agents can be listed by. */
 export type AgentOrder = "name" | "created_at" | "last_heartbeat_at";
@@ -12,6 +13,7 @@ export interface AgentFilter {
   projectId: string;
   statuses: AgentStatus[];
   livenesses: Liveness[];
+  cordons: CordonState[];
   namePrefix: string;
   labels: Labels;
 }
@@ -46,6 +48,7 @@ export async function listAgents(
   const conditions: SQL[] = [eq(agents.projectId, filter.projectId), isNull(agents.removedAt)];
   if (filter.statuses.length > 0) conditions.push(inArray(agentStates.status, filter.statuses));
   if (filter.livenesses.length > 0) conditions.push(inArray(agentStates.liveness, filter.livenesses));
+  if (filter.cordons.length > 0) conditions.push(inArray(agentStates.cordon, filter.cordons));
   if (filter.namePrefix !== "") conditions.push(sql`starts_with(${agents.name}, ${filter.namePrefix})`);
   if (Object.keys(filter.labels).length > 0) {
     conditions.push(sql`${agents.labels} @> ${JSON.stringify(filter.labels)}::jsonb`);

@@ -29,6 +29,8 @@ const tones: Readonly<Record<string, Tone>> = {
   ok: "good",
   synced: "good",
   stale: "warning",
+  draining: "warning",
+  cordoned: "warning",
   warning: "warning",
   minor: "warning",
   cancelled: "warning",

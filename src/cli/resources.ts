@@ -17,6 +17,9 @@ export interface AgentJson {
   createdAt?: string;
   lastHeartbeatAt?: string;
   statusChangedAt?: string;
+  cordon?: string;
+  cordonReason?: string;
+  drainDeadline?: string;
 }
 
 /** A command for an agent. */

@@ -22,19 +22,21 @@ export async function insertCommands(
   commands: readonly NewCommand[],
 ): Promise<(bigint | undefined)[]> {
   if (commands.length === 0) return [];
-  const input = commands.map(({ projectId, agentId, kind, taskId, reason }, place) => ({
+  const input = commands.map(({ projectId, agentId, kind, taskId, reason, withinMs }, place) => ({
     place,
     project_id: projectId,
     agent_id: agentId,
     kind,
     task_id: taskId ?? null,
     reason,
+    within_ms: withinMs ?? null,
   }));
   const rows = await tx.execute<{ place: number; sequence: bigint }>(sql`
     WITH given AS MATERIALIZED (
       SELECT *, row_number() OVER (PARTITION BY project_id, agent_id ORDER BY place) AS number
       FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb)
-        AS i(place int, project_id uuid, agent_id uuid, kind text, task_id uuid, reason text)
+        AS i(place int, project_id uuid, agent_id uuid, kind text, task_id uuid, reason text,
+          within_ms float8)
     ), counted AS (
       UPDATE agent_states s SET command_sequence = s.command_sequence + n.many
       FROM (SELECT project_id, agent_id, count(*) AS many FROM given GROUP BY project_id, agent_id) n
@@ -43,8 +45,9 @@ export async function insertCommands(
     ), numbered AS (
       SELECT given.*, counted.before + given.number AS sequence FROM given JOIN counted USING (project_id, agent_id)
     ), inserted AS (
-      INSERT INTO agent_commands (project_id, agent_id, sequence, kind, task_id, reason)
-      SELECT project_id, agent_id, sequence, kind, task_id, reason FROM numbered
+      INSERT INTO agent_commands (project_id, agent_id, sequence, kind, task_id, reason, deadline_at)
+      SELECT project_id, agent_id, sequence, kind, task_id, reason, clock_timestamp() + within_ms * interval '1 ms'
+      FROM numbered
     )
     SELECT place, sequence FROM numbered`);
   const sequences = new Map([...rows].map(({ place, sequence }) => [place, sequence]));
@@ -68,20 +71,23 @@ export async function listCommandsOf(
     kind: CommandKind;
     task_id: string | null;
     reason: string;
+    within_ms: number | null;
   }>(sql`
-    SELECT i.agent_id, c.sequence, c.kind, c.task_id, c.reason
+    SELECT i.agent_id, c.sequence, c.kind, c.task_id, c.reason,
+      greatest(0, floor(extract(epoch FROM c.deadline_at - clock_timestamp()) * 1000))::float8 AS within_ms
     FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, sent bigint)
     CROSS JOIN LATERAL (
-      SELECT sequence, kind, task_id, reason FROM agent_commands
+      SELECT sequence, kind, task_id, reason, deadline_at FROM agent_commands
       WHERE project_id = i.project_id AND agent_id = i.agent_id AND acknowledged_at IS NULL AND sequence > i.sent
       ORDER BY sequence LIMIT ${limit}
     ) c
     ORDER BY c.sequence`);
   const found = new Map<string, AgentCommand[]>();
-  for (const { agent_id, sequence, kind, task_id, reason } of rows) {
+  for (const { agent_id, sequence, kind, task_id, reason, within_ms } of rows) {
     const commands = found.get(agent_id) ?? [];
     found.set(agent_id, commands);
-    commands.push({ sequence, kind, taskId: task_id ?? undefined, reason });
+    const within = within_ms === null ? {} : { withinMs: within_ms };
+    commands.push({ sequence, kind, taskId: task_id ?? undefined, reason, ...within });
   }
   return found;
 }

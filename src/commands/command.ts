@@ -4,7 +4,7 @@ export const sendableKinds = ["reportFullState", "rotateToken", "shutDown", "ech
 export type SendableKind = (typeof sendableKinds)[number];
 
 /** What an agent can be told to do, as the contract spells it. */
-export type CommandKind = "cancelTask" | SendableKind;
+export type CommandKind = "cancelTask" | "cordon" | "uncordon" | "drain" | SendableKind;
 
 /** Something that an agent is to do. */
 export interface Command {
@@ -13,6 +13,8 @@ export interface Command {
   taskId: string | undefined;
   /** Why, in words; empty where there is nothing to say. */
   reason: string;
+  /** How long the agent has for it, in ms from when this was given or read; undefined: as long as it takes. */
+  withinMs?: number;
 }
 
 /** A command in its place in the agent's row of commands: delivered until the agent acknowledges that place. */

@@ -16,12 +16,14 @@ export function createExplainAgentRpc(
     async explainAgent(request, context) {
       const { projectId } = callerOf(context);
       const agent = await requireAgent(db, projectId, request.agent);
-      const { id, name, status, liveness, capabilities, labels, lastSeenAt, statusChangedAt } = agent;
+      const { id, name, status, liveness, cordon, cordonReason, capabilities, labels } = agent;
+      const { lastSeenAt, statusChangedAt } = agent;
       const asks = askedKinds(projectId).get(id);
       const held = await heldTasks(db, projectId, id);
       const all = await dueRequirements(db, projectId, []);
       const asked = asks === undefined ? [] : await dueRequirements(db, projectId, asks);
-      const facts = { id, name, status, liveness, offer: { capabilities, labels }, held: held.length, asks };
+      const offer = { capabilities, labels };
+      const facts = { id, name, status, liveness, cordon, cordonReason, offer, held: held.length, asks };
       const newestError = status === "error" ? await newestFatal(db, projectId, id) : undefined;
       const lastSeen = lastSeenAt?.toISOString();
       const times = { lastSeen, statusSince: statusChangedAt.toISOString() };

@@ -1,6 +1,5 @@
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { AgentSchema, CurrentTaskSchema, RecentErrorsSchema } from "../../gen/drover/v1/agent_pb.js";
+import { AgentSchema } from "../../gen/drover/v1/agent_pb.js";
 import {
   type FleetService,
   type ListAgentsRequest,
@@ -9,21 +8,21 @@ import {
   ResetAgentRequestSchema,
   ResetAgentResponseSchema,
 } from "../../gen/drover/v1/fleet_service_pb.js";
-import { agentToMessage, livenessFromMessage, statusFromMessage } from "../agents/agent-message.ts";
-import { requireAgent } from "../agents/agent-service.ts";
-import type { AgentRecord } from "../agents/agent-store.ts";
+import {
+  agentToMessage,
+  cordonFromMessage,
+  livenessFromMessage,
+  statusFromMessage,
+} from "../agents/agent-message.ts";
 import { type AgentFilter, type AgentOrder, listAgents, sortKeysOf } from "../agents/list-agents.ts";
-import { severityToMessage, toInt32 } from "../error-reports/error-report-message.ts";
-import { recentErrors } from "../error-reports/error-report-service.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { type Caller, callerOf } from "../identity/caller.ts";
 import { messageSize } from "../runtime/message-size.ts";
-import { formatId } from "../runtime/resource-id.ts";
-import type { Db, Tx } from "../storage/database.ts";
+import type { Db } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
 import type { HeldTasks } from "../tasks/held-tasks.ts";
-import { currentTasks } from "../tasks/task-service.ts";
 import { type OperatorTransition, type Removal, removeAgent, resetAgent } from "./fleet-service.ts";
+import { showAgent, withErrors } from "./show-agent.ts";
 
 export interface FleetListener {
   /** An operator changed an agent's status; called after the commit. */
@@ -112,48 +111,6 @@ function tell(listener: FleetListener, caller: Caller, transition: OperatorTrans
   listener.transition({ ...transition, projectId: caller.projectId, project: caller.project });
 }
 
-async function showAgent(
-  db: Db | Tx,
-  projectId: string,
-  name: string,
-): Promise<MessageInitShape<typeof AgentSchema>> {
-  const agent = await requireAgent(db, projectId, name);
-  const [message] = await withErrors(db, projectId, [agent]);
-  return message ?? {};
-}
-
-async function withErrors(
-  db: Db | Tx,
-  projectId: string,
-  agents: AgentRecord[],
-): Promise<MessageInitShape<typeof AgentSchema>[]> {
-  const ids = agents.map((agent) => agent.id);
-  const errors = await recentErrors(db, projectId, ids);
-  const current = await currentTasks(db, projectId, agents.flatMap(linkOf));
-  return agents.map((agent) => {
-    const task = current.get(agent.id);
-    const own = errors.get(agent.id);
-    const recent =
-      own &&
-      create(RecentErrorsSchema, {
-        count: toInt32(own.count),
-        worstSeverity: severityToMessage(own.worstRank),
-      });
-    return {
-      ...agentToMessage(agent),
-      ...(recent && { recentErrors: recent }),
-      ...(task && {
-        currentTask: create(CurrentTaskSchema, { ...task, taskId: formatId("task", task.taskId) }),
-      }),
-    };
-  });
-}
-
-/** What its newest heartbeat named as the task at hand, which may have ended since. */
-function linkOf({ id: agentId, currentTaskId: taskId, currentLeaseEpoch: leaseEpoch }: AgentRecord) {
-  return taskId === null || leaseEpoch === null ? [] : [{ agentId, taskId, leaseEpoch }];
-}
-
 function readOrder(orderBy: string): { by: AgentOrder; descending: boolean } {
   const [by = "", direction] = orderBy.split(" ");
   const descending = direction === "desc";
@@ -163,8 +120,8 @@ function readOrder(orderBy: string): { by: AgentOrder; descending: boolean } {
 }
 
 function filterKey(request: ListAgentsRequest): unknown {
-  const { status, liveness, namePrefix, labels, orderBy } = request;
-  return [status, liveness, namePrefix, labels, orderBy];
+  const { status, liveness, cordon, namePrefix, labels, orderBy } = request;
+  return [status, liveness, cordon, namePrefix, labels, orderBy];
 }
 
 function filterOf(projectId: string, request: ListAgentsRequest): AgentFilter {
@@ -176,6 +133,7 @@ function filterOf(projectId: string, request: ListAgentsRequest): AgentFilter {
     projectId,
     statuses: request.status.map(statusFromMessage),
     livenesses: request.liveness.map(livenessFromMessage),
+    cordons: request.cordon.map(cordonFromMessage),
     namePrefix: request.namePrefix,
     labels: Object.fromEntries(pairs),
   };

@@ -1,3 +1,4 @@
+import type { CordonChange } from "../agents/cordon-service.ts";
 import { Periodic } from "../runtime/periodic.ts";
 import type { Service } from "../runtime/service.ts";
 import { type Database, type Db, inTransaction, type Tx } from "../storage/database.ts";
@@ -7,6 +8,7 @@ import type { TaskChange } from "../tasks/task-change.ts";
 import type { BrakeChange } from "./apply-brakes.ts";
 import type { BrakeSettings } from "./decide-brake.ts";
 import { maySomeoneBeDue, type Watch } from "./decide-liveness.ts";
+import { endDrains } from "./end-drains.ts";
 import { keepWatch } from "./keep-watch.ts";
 import { findSilent } from "./liveness-store.ts";
 import { type CommittedLoss, markSilent } from "./mark-silent.ts";
@@ -28,6 +30,8 @@ export interface SweepListener {
   lost(loss: CommittedLoss): void;
   /** Tasks were taken back; committed. */
   tasksChanged(changes: TaskChange[]): void;
+  /** Drains came to their end: the agents are cordoned; committed. */
+  drained(changes: readonly CordonChange[]): void;
   /** Because of a mass loss tasks go back more slowly than before, or again as fast as they should; committed. */
   braked(change: BrakeChange): void;
   /** A round failed; the next one tries it again. */
@@ -88,6 +92,7 @@ export class LivenessSweeper implements Service {
     if (this.#someoneMayBeDue) await this.#markSilent(db, stopping);
     // After the marks, since what is to be taken back depends on them. This keeps the watch in every round.
     await this.#takeBack(db, stopping);
+    await this.#endDrains(db, stopping);
   }
 
   async #markSilent(db: Db, stopping: AbortSignal): Promise<void> {
@@ -117,6 +122,17 @@ export class LivenessSweeper implements Service {
       for (const change of taken.brakes) listener.braked(change);
       listener.tasksChanged(taken.changes);
       more = taken.more;
+    }
+  }
+
+  async #endDrains(db: Db, stopping: AbortSignal): Promise<void> {
+    const { giveBack, listener } = this.#options;
+    for (let more = true; more && !stopping.aborted; ) {
+      // By the operator's word and the database's clock: whether anybody listened meanwhile does not matter.
+      const ended = await inTransaction(db, (tx) => endDrains(tx, giveBack));
+      listener.tasksChanged(ended.changes);
+      listener.drained(ended.drained);
+      more = ended.more;
     }
   }
 

@@ -80,7 +80,7 @@ export class TaskRoom {
       tasks = await claim(max);
     } catch (error) {
       this.#forget(taker);
-      // An agent in error gets nothing; its next good heartbeat opens the room again.
+      // An agent in error, or cordoned, gets nothing; its next good heartbeat opens the room again.
       if (error instanceof Refusal) return "gone";
       throw error;
     }

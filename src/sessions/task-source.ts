@@ -9,7 +9,7 @@ import { taskToMessage } from "../tasks/task-message.ts";
 
 /** Where assignments come from. */
 export interface TaskSource {
-  /** Lends tasks to the agent as ClaimTasks does, without waiting; refuses with AGENT_IN_ERROR. `kinds` empty: any. */
+  /** Lends tasks to the agent, without waiting; refuses with AGENT_IN_ERROR or AGENT_CORDONED. `kinds` empty: any. */
   claim(caller: AgentCaller, wish: { kinds: string[]; max: number }): Promise<Claimed>;
   /** Those of the awaited of which at least one is due now, for each set of requirements that due ones have. */
   findDue(awaited: AwaitedTasks[]): Promise<DueTasks[]>;

@@ -117,7 +117,7 @@ export const agents = pgTable(
 );
 
 /**
- * How an agent is. This narrow row is the agent's lock, and every heartbeat writes it: nothing but its key is indexed,
+ * How an agent is. This narrow row is the agent's lock, and every heartbeat writes it: nothing that one changes is indexed,
  * and half of each page stays free, so that an update stays on its page (HOT) and touches no index.
  */
 export const agentStates = pgTable(
@@ -145,8 +145,20 @@ export const agentStates = pgTable(
     statusChangedAt: instant("status_changed_at").notNull().default(sql`clock_timestamp()`),
     /** When the sweep called it offline last; an agent that left since was heard after it. */
     lostAt: instant("lost_at"),
+    /** Whether it gets work. */
+    cordon: text("cordon", { enum: ["none", "draining", "cordoned"] })
+      .notNull()
+      .default("none"),
+    /** Why it gets none; empty while it does. */
+    cordonReason: text("cordon_reason").notNull().default(""),
+    /** When what a draining agent still holds goes back; null: not before it has ended all. */
+    drainDeadlineAt: instant("drain_deadline_at"),
   },
-  (table) => [primaryKey({ columns: [table.projectId, table.agentId] })],
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.agentId] }),
+    // A heartbeat changes none of what this index looks at.
+    index("agent_states_draining").on(table.projectId, table.agentId).where(sql`cordon = 'draining'`),
+  ],
 );
 
 /**
@@ -506,10 +518,21 @@ export const agentCommands = pgTable(
     agentId: uuid("agent_id").notNull(),
     sequence: bigint("sequence", { mode: "bigint" }).notNull(),
     kind: text("kind", {
-      enum: ["cancelTask", "reportFullState", "rotateToken", "shutDown", "echo"],
+      enum: [
+        "cancelTask",
+        "reportFullState",
+        "rotateToken",
+        "shutDown",
+        "echo",
+        "cordon",
+        "uncordon",
+        "drain",
+      ],
     }).notNull(),
     taskId: uuid("task_id"),
     reason: text("reason").notNull().default(""),
+    /** By when, for a drain. */
+    deadlineAt: instant("deadline_at"),
     createdAt: createdAt(),
     acknowledgedAt: instant("acknowledged_at"),
   },

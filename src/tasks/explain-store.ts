@@ -1,5 +1,6 @@
 import { sql } from "drizzle-orm";
 import type { AgentStatus, Liveness } from "../agents/agent.ts";
+import type { CordonState } from "../agents/decide-cordon.ts";
 import type { Db } from "../storage/database.ts";
 import type { Labels } from "../storage/schema.ts";
 import type { AgentFacts } from "./explanation.ts";
@@ -13,12 +14,15 @@ interface AgentRow extends Record<string, unknown> {
   name: string;
   status: AgentStatus;
   liveness: Liveness;
+  cordon: CordonState;
+  cordon_reason: string;
   capabilities: string;
   labels: string;
   held: number;
 }
 
-const agentColumns = sql.raw(`a.id, a.name, s.status, s.liveness, a.capabilities, a.labels,
+const agentColumns = sql.raw(`a.id, a.name, s.status, s.liveness, s.cordon, s.cordon_reason,
+  a.capabilities, a.labels,
   (SELECT count(*)::int FROM tasks t WHERE t.project_id = a.project_id AND t.agent_id = a.id
     AND t.state IN ('leased', 'running')) AS held`);
 const agentTables = sql.raw(
@@ -26,13 +30,13 @@ const agentTables = sql.raw(
 );
 
 function factsOf(row: AgentRow): StoredFacts {
-  const { id, name, status, liveness, held } = row;
+  const { id, name, status, liveness, cordon, cordon_reason: cordonReason, held } = row;
   // The columns hold nothing else.
   const offer = {
     capabilities: JSON.parse(row.capabilities) as string[],
     labels: JSON.parse(row.labels) as Labels,
   };
-  return { id, name, status, liveness, offer, held };
+  return { id, name, status, liveness, cordon, cordonReason, offer, held };
 }
 
 /** The agents that are likeliest to run such a task, up to `limit`, and how many there are. */
@@ -48,7 +52,8 @@ export async function findCandidates(
     SELECT ${agentColumns}, count(*) OVER ()::int AS total, count(*) FILTER (WHERE ${matches}) OVER ()::int AS matching
     FROM ${agentTables}
     WHERE a.project_id = ${projectId} AND a.removed_at IS NULL
-    ORDER BY ${matches} DESC, s.status = 'error', array_position(ARRAY['live', 'stale', 'never', 'offline'], s.liveness),
+    ORDER BY ${matches} DESC, s.status = 'error', s.cordon <> 'none',
+      array_position(ARRAY['live', 'stale', 'never', 'offline'], s.liveness),
       a.name COLLATE "C"
     LIMIT ${limit}`);
   const [first] = rows;

@@ -1,4 +1,5 @@
 import type { AgentStatus, Liveness } from "../agents/agent.ts";
+import type { CordonState } from "../agents/decide-cordon.ts";
 import { assertNever } from "../runtime/assert-never.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Lack, Offer } from "./match-task.ts";
@@ -27,6 +28,9 @@ export interface AgentFacts {
   name: string;
   status: AgentStatus;
   liveness: Liveness;
+  /** Left out: it gets work. */
+  cordon?: CordonState;
+  cordonReason?: string;
   offer: Offer;
   /** Tasks that it holds. */
   held: number;
@@ -53,21 +57,40 @@ export function tellLack(lack: Lack): { code: string; words: string } {
 }
 
 /** What keeps an agent from being lent anything, in words: what the rule for claims says, and its silence. */
-export function tellBars(agent: Pick<AgentFacts, "status" | "liveness">): { code: string; words: string }[] {
+export function tellBars(
+  agent: Pick<AgentFacts, "status" | "liveness" | "cordon" | "cordonReason">,
+): { code: string; words: string }[] {
   const bar = findClaimBar(agent);
-  return [...(bar === undefined ? [] : [tellBar(bar)]), ...tellSilence(agent.liveness)];
+  return [
+    ...(bar === undefined ? [] : [tellBar(bar, agent.cordonReason ?? "")]),
+    ...tellSilence(agent.liveness),
+  ];
 }
 
-function tellBar(bar: ClaimBar): { code: string; words: string } {
+function tellBar(bar: ClaimBar, cordonReason: string): { code: string; words: string } {
   switch (bar.kind) {
     case "in-error":
       return {
         code: "AGENT_IN_ERROR",
         words: "it is in error, and gets nothing until it reports that it is well or is reset",
       };
+    case "cordoned":
+      return {
+        code: "AGENT_CORDONED",
+        words: `it is cordoned, and gets nothing new${because(cordonReason)}`,
+      };
+    case "draining":
+      return {
+        code: "AGENT_DRAINING",
+        words: `it is draining: it finishes what it holds, and gets nothing new${because(cordonReason)}`,
+      };
     default:
-      return assertNever(bar.kind);
+      return assertNever(bar);
   }
+}
+
+function because(reason: string): string {
+  return reason === "" ? "" : ` (${reason})`;
 }
 
 function tellSilence(liveness: Liveness): { code: string; words: string }[] {

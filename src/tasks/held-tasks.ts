@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache";
-import { readOffers } from "../agents/agent-service.ts";
+import { mayTakeTasks, readOffers } from "../agents/agent-service.ts";
 import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { countFailures, endAttempts, type ReportUnhandled } from "./end-attempts.ts";
@@ -150,6 +150,7 @@ export class HeldTasks {
   async hasHighPriority({ projectId, agentId }: Holder): Promise<boolean> {
     const urgent = await this.#urgentOf(projectId);
     if (urgent.length === 0) return false;
+    if (!(await mayTakeTasks(this.#db, projectId, agentId))) return false;
     if (urgent.some((requirements) => meets(requirements, NOTHING))) return true;
     const offer = (await readOffers(this.#db, [{ projectId, agentId }])).get(agentId);
     return offer !== undefined && urgent.some((requirements) => meets(requirements, offer));

@@ -1,4 +1,4 @@
-import { readOffer, shareAgent } from "../agents/agent-service.ts";
+import { readOffer, shareAgent, shareTaker } from "../agents/agent-service.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import { confirmCaller } from "../identity/confirm-caller.ts";
 import type { PackedJson } from "../runtime/json-value.ts";
@@ -13,13 +13,17 @@ import type { Offer } from "./match-task.ts";
 import { findClaimBar } from "./may-claim.ts";
 import type { Backoff } from "./task.ts";
 import { recordChanges, type TaskChange } from "./task-change.ts";
-import { agentInError, leaseLost, noSuchTask } from "./task-refusals.ts";
+import { agentInError, isCordoned, leaseLost, noSuchTask, refusalOfBar } from "./task-refusals.ts";
 import { findTask, type TaskRecord } from "./task-store.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 
 /** A claim's answer ends before 3 MiB; the rest is for what the message adds around its tasks. */
 export const MOST_TASK_BYTES: number = 3 * 1024 * 1024 - 64 * 1024;
 const MOST_STALE_RESULTS = 10;
+/** How soon an agent that waits for tasks hears that it may have some again. */
+const LOOK_AT_CORDON_MS = 1_000;
+/** Validation lets no task be of this kind. */
+const NO_KIND = "";
 
 /** What rules about tasks are set to. */
 export interface TaskRules {
@@ -60,13 +64,47 @@ export class LoanService {
   }
 
   /**
-   * Lends tasks to the agent; waits for the first one if the wish says so. Throws FAILED_PRECONDITION (AGENT_IN_ERROR),
-   * NOT_FOUND for an agent that was removed, and the signal's reason when that aborts.
+   * Lends tasks to the agent; waits for the first one if the wish says so. One that is cordoned or draining waits too, and
+   * gets none until that is over. Throws FAILED_PRECONDITION (AGENT_IN_ERROR), NOT_FOUND for an agent that was removed, and
+   * the signal's reason when that aborts.
    */
   async claim(caller: AgentCaller, wish: TaskWish, signal: AbortSignal): Promise<TaskRecord[]> {
-    if (wish.waitMs === 0) return (await this.claimNow(caller, wish)).tasks;
     // Of this process's own patience; nothing that is stored depends on it.
     const untilMs = performance.now() + wish.waitMs;
+    for (;;) {
+      try {
+        return await this.#claimInLine(caller, wish, untilMs, signal);
+      } catch (error) {
+        if (!isCordoned(error)) throw error;
+      }
+      if (!(await this.#waitBesideLine(caller, untilMs, signal))) return [];
+    }
+  }
+
+  /** For an agent that gets nothing: in the line it would be woken for tasks that others wait for. */
+  async #waitBesideLine(
+    { projectId, agentId }: AgentCaller,
+    untilMs: number,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const leftMs = untilMs - performance.now();
+    if (leftMs <= 0 || this.#waiting.stopped) return false;
+    const place = this.#waiting.enter(projectId, agentId, [NO_KIND]);
+    try {
+      await place.woken(Math.min(leftMs, LOOK_AT_CORDON_MS), signal);
+    } finally {
+      place.leave();
+    }
+    return true;
+  }
+
+  async #claimInLine(
+    caller: AgentCaller,
+    wish: TaskWish,
+    untilMs: number,
+    signal: AbortSignal,
+  ): Promise<TaskRecord[]> {
+    if (wish.waitMs === 0) return (await this.claimNow(caller, wish)).tasks;
     const place = this.#waiting.enter(caller.projectId, caller.agentId, wish.kinds);
     try {
       for (;;) {
@@ -84,15 +122,15 @@ export class LoanService {
     }
   }
 
-  /** Lends what there is, and tells what the agent had to offer for it. Throws as `claim` does. */
+  /** Lends what there is, and tells what the agent had to offer for it. Throws as `claim` does, and AGENT_CORDONED. */
   async claimNow(
     caller: AgentCaller,
     { kinds, max }: Pick<TaskWish, "kinds" | "max">,
   ): Promise<{ tasks: TaskRecord[]; offer: Offer }> {
     const { projectId, agentId, actor } = caller;
     return await inTransaction(this.#db, async (tx) => {
-      const status = await shareAgent(tx, projectId, agentId);
-      if (findClaimBar({ status }) !== undefined) throw agentInError();
+      const bar = findClaimBar(await shareTaker(tx, projectId, agentId));
+      if (bar !== undefined) throw refusalOfBar(bar);
       const offer = await readOffer(tx, projectId, agentId);
       const { leaseMs } = this.#rules;
       const unique = [...new Set(kinds)];

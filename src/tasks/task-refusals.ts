@@ -1,4 +1,5 @@
 import { Refusal } from "../runtime/refusal.ts";
+import type { ClaimBar } from "./may-claim.ts";
 
 /** Also for a task of another project, or of another agent: whoever has nothing to do with it learns nothing. */
 export function noSuchTask(): Refusal {
@@ -13,6 +14,22 @@ export function agentInError(): Refusal {
       reason: "AGENT_IN_ERROR",
     },
   );
+}
+
+/** Said to the server's own assignments alone: an agent that claims waits instead. */
+function agentCordoned(): Refusal {
+  return new Refusal("failed-precondition", "the agent is cordoned or draining: it gets no tasks", {
+    reason: "AGENT_CORDONED",
+  });
+}
+
+/** Why an agent is lent nothing, as a refusal. */
+export function refusalOfBar(bar: ClaimBar): Refusal {
+  return bar.kind === "in-error" ? agentInError() : agentCordoned();
+}
+
+export function isCordoned(error: unknown): boolean {
+  return error instanceof Refusal && error.reason === "AGENT_CORDONED";
 }
 
 export function leaseLost(): Refusal {

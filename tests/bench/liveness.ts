@@ -133,6 +133,7 @@ async function loseSome(database: Database): Promise<{ sweepMs: number; waitsMs:
     },
     tasksChanged: () => {},
     braked: () => {},
+    drained: () => {},
     failed: done.reject,
   };
   const giveBack = { backoff: { firstMs: 1_000, longestMs: 60_000 }, report: () => {} };

@@ -168,9 +168,9 @@ describe("tables", () => {
     const ran = await runAgainst(server, ["agents"]);
     expect(ran.stdout).toBe(
       [
-        "NAME   STATUS   LIVENESS  LAST HEARTBEAT        ERRORS 24H  TASK                  LABELS",
-        "gpu-1  busy     live      2030-01-31 08:09:10Z  3 (fatal)   task_1 40 % cracking  rack=7,zone=a",
-        "日本   pending  never     -                     0           -                     -",
+        "NAME   STATUS   LIVENESS  CORDON  LAST HEARTBEAT        ERRORS 24H  TASK                  LABELS",
+        "gpu-1  busy     live      -       2030-01-31 08:09:10Z  3 (fatal)   task_1 40 % cracking  rack=7,zone=a",
+        "日本   pending  never     -       -                     0           -                     -",
         "",
       ].join("\n"),
     );

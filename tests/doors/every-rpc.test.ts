@@ -9,7 +9,7 @@ import { fromJson, toJson } from "@bufbuild/protobuf";
 import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import { afterAll, describe, expect, test } from "vitest";
-import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { AgentStatus, Cordon } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { EventService } from "../../gen/drover/v1/event_service_pb.js";
@@ -33,8 +33,18 @@ const { claimTasks, updateTask, completeTask, failTask, leave } = AgentService.m
 const { createTask, getTask, listTasks, cancelTask } = TaskService.method;
 const { explainAgent } = FleetService.method;
 const { batchCreateTasks, explainTask, listAttempts, retryTask } = TaskService.method;
-const { getAgent, listAgents, listErrorGroups, listErrors, removeAgent, resetAgent, sendCommand } =
-  FleetService.method;
+const {
+  getAgent,
+  listAgents,
+  listErrorGroups,
+  listErrors,
+  removeAgent,
+  resetAgent,
+  sendCommand,
+  cordonAgent,
+  uncordonAgent,
+  drainAgent,
+} = FleetService.method;
 const { createToken, getToken, listTokens, revokeToken } = TokenService.method;
 const { createProject, listProjects } = ProjectService.method;
 const { runHeartbeatPass, listRuns, getRun } = PassService.method;
@@ -365,8 +375,13 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   );
   await story.tell(listAgents, { pageSize: 1, orderBy: "created_at" }, operator);
   await story.tell(resetAgent, { agent: "gpu-1", requestId: "r-3" }, operator);
+  const cordoned = { agent: "gpu-2", reason: "a new fan", requestId: "r-8" };
+  expect((await story.tell(cordonAgent, cordoned, operator)).agent?.cordon).toBe(Cordon.CORDONED);
+  await story.tell(cordonAgent, { agent: "gpu-2" }, operator);
+  await story.tell(listAgents, { cordon: [Cordon.CORDONED] }, operator);
+  await story.tell(uncordonAgent, { agent: "gpu-2", requestId: "r-9" }, operator);
   const told = { agent: "gpu-2", kind: "reportFullState", reason: "new labels", requestId: "r-7" };
-  expect((await story.tell(sendCommand, told, operator)).command?.sequence).toBe(1n);
+  expect((await story.tell(sendCommand, told, operator)).command?.sequence).toBe(3n);
   expect(await story.tellRefusal(sendCommand, { ...told, kind: "dance" }, operator)).toBe(
     Code.InvalidArgument,
   );
@@ -381,6 +396,10 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   );
   await story.tell(createTask, { kind: "left" }, operator);
   await story.tell(claimTasks, { kinds: ["left"] }, { token: secret });
+  // It holds a task, so that the sweep has no end of the drain to tell of.
+  const drain = { agent: "gpu-1", deadline: { seconds: 3600n }, reason: "enough" };
+  expect((await story.tell(drainAgent, drain, operator)).agent?.cordonReason).toBe("enough");
+  await story.tell(uncordonAgent, { agent: "gpu-1" }, operator);
   await story.tell(leave, { requestId: "r-l" }, { token: secret });
   const left = await story.tell(listTasks, { kind: ["left"] }, operator);
   expect(left.tasks.map(({ state, losses }) => [state, losses])).toEqual([[TaskState.PENDING, 0]]);

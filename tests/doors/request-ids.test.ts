@@ -46,6 +46,17 @@ async function newTracker(): Promise<string> {
   return messageOf(await doors.anyDoor.call(createTracker, request, { token })).tracker?.id ?? "";
 }
 
+const cordoning = async (request: (agent: string) => object, action: string): Promise<Mutation> => {
+  const { name, id } = await newAgent(doors);
+  return {
+    token: doors.server.operatorToken,
+    request: request(name),
+    other: { agent: "another" },
+    effects: () =>
+      count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = ${action}`,
+  };
+};
+
 /** Every method that takes a request_id, with a fresh mutation of it. */
 const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
   ReportError: async () => {
@@ -101,6 +112,20 @@ const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
       other: { agent: "another" },
       effects: () =>
         count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'agent.removed'`,
+    };
+  },
+  CordonAgent: () => cordoning((agent) => ({ agent }), "agent.cordoned"),
+  DrainAgent: () => cordoning((agent) => ({ agent, deadline: { seconds: 60n } }), "agent.draining"),
+  UncordonAgent: async () => {
+    const { name, id } = await newAgent(doors);
+    const token = doors.server.operatorToken;
+    messageOf(await doors.anyDoor.call(FleetService.method.cordonAgent, { agent: name }, { token }));
+    return {
+      token,
+      request: { agent: name },
+      other: { agent: "another" },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'agent.uncordoned'`,
     };
   },
   SendCommand: async () => {

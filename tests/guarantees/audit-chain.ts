@@ -43,7 +43,7 @@ async function brokenLinks(sql: Sql): Promise<string[]> {
     ) AS entries
     WHERE "from" = "to" OR "from" <> coalesce(prior, "from") OR version IS NULL OR time_went_back
       OR "from" = 'stale' OR "to" = 'stale'
-      OR (version = 1 AND "from" NOT IN ('pending', 'never', 'false'))`;
+      OR (version = 1 AND "from" NOT IN ('pending', 'never', 'none'))`;
   return rows.map(
     ({ subject, field, version, from, to, prior, time_went_back }) =>
       `${subject} ${field} version ${version}: ${prior ?? "(start)"} | ${from} -> ${to}${time_went_back ? " (time went back)" : ""}`,
@@ -56,6 +56,8 @@ async function wrongEnds(sql: Sql): Promise<string[]> {
       SELECT project_id, 'agent_' || agent_id AS subject, version, 'status' AS field, status AS value FROM agent_states
       UNION ALL
       SELECT project_id, 'agent_' || agent_id, version, 'liveness', replace(liveness, 'stale', 'live') FROM agent_states
+      UNION ALL
+      SELECT project_id, 'agent_' || agent_id, version, 'cordon', cordon FROM agent_states
     ), newest AS (
       SELECT DISTINCT ON (project_id, subject, field) project_id, subject, field, to_value
       FROM audit_entries WHERE version IS NOT NULL
@@ -68,7 +70,7 @@ async function wrongEnds(sql: Sql): Promise<string[]> {
     FROM present
     LEFT JOIN newest USING (project_id, subject, field)
     LEFT JOIN top USING (project_id, subject)
-    WHERE coalesce(newest.to_value, CASE present.field WHEN 'status' THEN 'pending' ELSE 'never' END) <> present.value
+    WHERE coalesce(newest.to_value, CASE present.field WHEN 'status' THEN 'pending' WHEN 'liveness' THEN 'never' ELSE 'none' END) <> present.value
       OR present.version <> coalesce(top.version, 0)`;
   return rows.map(
     ({ agent, field, last, present, version, top_version }) =>

@@ -56,6 +56,7 @@ export async function startSweep(
         taskChanges.push(...changes);
       },
       braked: (change) => brakes.push(change),
+      drained() {},
       failed: (error) => failures.push(error),
     },
   });

@@ -122,6 +122,27 @@ export declare type Agent = Message<"drover.v1.Agent"> & {
    * @generated from field: google.protobuf.Timestamp status_changed_at = 15;
    */
   statusChangedAt?: Timestamp | undefined;
+
+  /**
+   * Whether it gets work.
+   *
+   * @generated from field: drover.v1.Cordon cordon = 16;
+   */
+  cordon: Cordon;
+
+  /**
+   * Why it gets none; empty while it does.
+   *
+   * @generated from field: string cordon_reason = 17;
+   */
+  cordonReason: string;
+
+  /**
+   * When what it still holds goes back; absent where it does not drain, or has as long as its work takes.
+   *
+   * @generated from field: google.protobuf.Timestamp drain_deadline = 18;
+   */
+  drainDeadline?: Timestamp | undefined;
 };
 
 /**
@@ -332,4 +353,44 @@ export enum Liveness {
  * Describes the enum drover.v1.Liveness.
  */
 export declare const LivenessSchema: GenEnum<Liveness>;
+
+/**
+ * Whether an agent gets work.
+ *
+ * @generated from enum drover.v1.Cordon
+ */
+export enum Cordon {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: CORDON_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It gets work.
+   *
+   * @generated from enum value: CORDON_NONE = 1;
+   */
+  NONE = 1,
+
+  /**
+   * It gets nothing new; once it holds nothing any more, or at the deadline, it is cordoned.
+   *
+   * @generated from enum value: CORDON_DRAINING = 2;
+   */
+  DRAINING = 2,
+
+  /**
+   * It gets nothing new; what it holds it goes on with.
+   *
+   * @generated from enum value: CORDON_CORDONED = 3;
+   */
+  CORDONED = 3,
+}
+
+/**
+ * Describes the enum drover.v1.Cordon.
+ */
+export declare const CordonSchema: GenEnum<Cordon>;
 

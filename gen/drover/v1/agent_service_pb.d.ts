@@ -461,8 +461,9 @@ export declare type Command = Message<"drover.v1.Command"> & {
 
   /**
    * What to do: cancelTask (stop work on the task), reportFullState (tell all of the agent with the next heartbeat),
-   * rotateToken (ask for a new token, and use it), shutDown (take no more tasks, end those at hand, leave), or echo
-   * (acknowledge at once). A kind that the agent does not know is acknowledged too.
+   * rotateToken (ask for a new token, and use it), shutDown (take no more tasks, end those at hand, leave), echo
+   * (acknowledge at once), or what was made of the agent: cordon (it gets no more tasks), drain (that, and what it holds
+   * at the deadline goes back), uncordon (it gets tasks again). A kind that the agent does not know is acknowledged too.
    *
    * @generated from field: string kind = 2;
    */
@@ -481,6 +482,14 @@ export declare type Command = Message<"drover.v1.Command"> & {
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * For drain: how long the agent still has, counted from before the command was asked for; absent where it has as long
+   * as its work takes.
+   *
+   * @generated from field: google.protobuf.Duration remaining = 5;
+   */
+  remaining?: Duration | undefined;
 };
 
 /**

@@ -4,10 +4,10 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Agent, AgentStatus, Liveness } from "./agent_pb.js";
+import type { Agent, AgentStatus, Cordon, Liveness } from "./agent_pb.js";
+import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Command } from "./agent_service_pb.js";
 import type { ErrorGroup, ErrorReport, Severity } from "./error_report_pb.js";
-import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Explanation } from "./explanation_pb.js";
 
 /**
@@ -48,6 +48,13 @@ export declare type ListAgentsRequest = Message<"drover.v1.ListAgentsRequest"> &
    * @generated from field: repeated drover.v1.Liveness liveness = 4;
    */
   liveness: Liveness[];
+
+  /**
+   * Only agents with one of these cordons.
+   *
+   * @generated from field: repeated drover.v1.Cordon cordon = 8;
+   */
+  cordon: Cordon[];
 
   /**
    * Only agents whose name begins so.
@@ -190,6 +197,175 @@ export declare type ResetAgentResponse = Message<"drover.v1.ResetAgentResponse">
  * Use `create(ResetAgentResponseSchema)` to create a new message.
  */
 export declare const ResetAgentResponseSchema: GenMessage<ResetAgentResponse>;
+
+/**
+ * Request of CordonAgent.
+ *
+ * @generated from message drover.v1.CordonAgentRequest
+ */
+export declare type CordonAgentRequest = Message<"drover.v1.CordonAgentRequest"> & {
+  /**
+   * The agent's name.
+   *
+   * @generated from field: string agent = 1;
+   */
+  agent: string;
+
+  /**
+   * Why, in words; kept with the agent and in the audit log.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.CordonAgentRequest.
+ * Use `create(CordonAgentRequestSchema)` to create a new message.
+ */
+export declare const CordonAgentRequestSchema: GenMessage<CordonAgentRequest>;
+
+/**
+ * Response of CordonAgent.
+ *
+ * @generated from message drover.v1.CordonAgentResponse
+ */
+export declare type CordonAgentResponse = Message<"drover.v1.CordonAgentResponse"> & {
+  /**
+   * The agent afterwards.
+   *
+   * @generated from field: drover.v1.Agent agent = 1;
+   */
+  agent?: Agent | undefined;
+};
+
+/**
+ * Describes the message drover.v1.CordonAgentResponse.
+ * Use `create(CordonAgentResponseSchema)` to create a new message.
+ */
+export declare const CordonAgentResponseSchema: GenMessage<CordonAgentResponse>;
+
+/**
+ * Request of UncordonAgent.
+ *
+ * @generated from message drover.v1.UncordonAgentRequest
+ */
+export declare type UncordonAgentRequest = Message<"drover.v1.UncordonAgentRequest"> & {
+  /**
+   * The agent's name.
+   *
+   * @generated from field: string agent = 1;
+   */
+  agent: string;
+
+  /**
+   * Why, in words; kept with the agent and in the audit log.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.UncordonAgentRequest.
+ * Use `create(UncordonAgentRequestSchema)` to create a new message.
+ */
+export declare const UncordonAgentRequestSchema: GenMessage<UncordonAgentRequest>;
+
+/**
+ * Response of UncordonAgent.
+ *
+ * @generated from message drover.v1.UncordonAgentResponse
+ */
+export declare type UncordonAgentResponse = Message<"drover.v1.UncordonAgentResponse"> & {
+  /**
+   * The agent afterwards.
+   *
+   * @generated from field: drover.v1.Agent agent = 1;
+   */
+  agent?: Agent | undefined;
+};
+
+/**
+ * Describes the message drover.v1.UncordonAgentResponse.
+ * Use `create(UncordonAgentResponseSchema)` to create a new message.
+ */
+export declare const UncordonAgentResponseSchema: GenMessage<UncordonAgentResponse>;
+
+/**
+ * Request of DrainAgent.
+ *
+ * @generated from message drover.v1.DrainAgentRequest
+ */
+export declare type DrainAgentRequest = Message<"drover.v1.DrainAgentRequest"> & {
+  /**
+   * The agent's name.
+   *
+   * @generated from field: string agent = 1;
+   */
+  agent: string;
+
+  /**
+   * Why, in words; kept with the agent and in the audit log.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * After how long what it still holds goes back, up to 30 days; left out: it has as long as its work takes.
+   *
+   * @generated from field: google.protobuf.Duration deadline = 4;
+   */
+  deadline?: Duration | undefined;
+};
+
+/**
+ * Describes the message drover.v1.DrainAgentRequest.
+ * Use `create(DrainAgentRequestSchema)` to create a new message.
+ */
+export declare const DrainAgentRequestSchema: GenMessage<DrainAgentRequest>;
+
+/**
+ * Response of DrainAgent.
+ *
+ * @generated from message drover.v1.DrainAgentResponse
+ */
+export declare type DrainAgentResponse = Message<"drover.v1.DrainAgentResponse"> & {
+  /**
+   * The agent afterwards.
+   *
+   * @generated from field: drover.v1.Agent agent = 1;
+   */
+  agent?: Agent | undefined;
+};
+
+/**
+ * Describes the message drover.v1.DrainAgentResponse.
+ * Use `create(DrainAgentResponseSchema)` to create a new message.
+ */
+export declare const DrainAgentResponseSchema: GenMessage<DrainAgentResponse>;
 
 /**
  * Request of RemoveAgent.
@@ -549,6 +725,37 @@ export declare const FleetService: GenService<{
     methodKind: "unary";
     input: typeof ResetAgentRequestSchema;
     output: typeof ResetAgentResponseSchema;
+  },
+  /**
+   * Gives the agent no more work; what it holds it goes on with. A draining agent is cordoned at once.
+   *
+   * @generated from rpc drover.v1.FleetService.CordonAgent
+   */
+  cordonAgent: {
+    methodKind: "unary";
+    input: typeof CordonAgentRequestSchema;
+    output: typeof CordonAgentResponseSchema;
+  },
+  /**
+   * Lets the agent get work again; ends a drain.
+   *
+   * @generated from rpc drover.v1.FleetService.UncordonAgent
+   */
+  uncordonAgent: {
+    methodKind: "unary";
+    input: typeof UncordonAgentRequestSchema;
+    output: typeof UncordonAgentResponseSchema;
+  },
+  /**
+   * Lets the agent finish what it holds and gives it nothing new; it is cordoned once it holds nothing any more, or at the
+   * deadline, when the rest goes back and counts as neither loss nor retry. Of a draining agent the deadline is replaced.
+   *
+   * @generated from rpc drover.v1.FleetService.DrainAgent
+   */
+  drainAgent: {
+    methodKind: "unary";
+    input: typeof DrainAgentRequestSchema;
+    output: typeof DrainAgentResponseSchema;
   },
   /**
    * Removes an agent for good and revokes its tokens; its errors and audit entries stay under its id.

@@ -18,9 +18,11 @@ import { listPages } from "../list-pages.ts";
 import { note, printJson, printLine, printPairs } from "../output.ts";
 import type { AgentJson, CommandJson } from "../resources.ts";
 import type { Column } from "../table.ts";
+import { parseDurationMs, protoDuration } from "../time-arguments.ts";
 
 const statuses = ["pending", "online", "busy", "benchmarked", "error"];
 const livenesses = ["never", "live", "stale", "offline"];
+const cordons = ["none", "draining", "cordoned"];
 const commandKinds = ["reportFullState", "rotateToken", "shutDown", "echo"];
 const orders = ["name", "created_at", "last_heartbeat_at"].flatMap((field) => [field, `${field} desc`]);
 
@@ -39,6 +41,11 @@ export function addAgents(program: Command): void {
       `only with this liveness; may be repeated: ${livenesses.join(", ")}`,
       repeatedOf(livenesses),
     )
+    .option(
+      "--cordon <cordon>",
+      `only with this cordon; may be repeated: ${cordons.join(", ")}`,
+      repeatedOf(cordons),
+    )
     .option("--label <key=value>", "only with this label; may be repeated", repeatedLabel)
     .option("--name-prefix <prefix>", "only agents whose name begins so")
     .addOption(new Option("--order-by <order>", "the order").choices(orders));
@@ -47,6 +54,33 @@ export function addAgents(program: Command): void {
   withClientFlags(
     group.command("reset").description("take an agent from error to online").argument("<name>"),
   ).action(resetAgent);
+  withClientFlags(
+    group
+      .command("cordon")
+      .description("give an agent no more tasks; it goes on with what it holds")
+      .argument("<name>")
+      .option("--reason <words>", "why"),
+  ).action((name: string, flags: ReasonFlags) => orderCordon(name, "cordon", flags));
+  withClientFlags(
+    group
+      .command("uncordon")
+      .description("let an agent get tasks again")
+      .argument("<name>")
+      .option("--reason <words>", "why"),
+  ).action((name: string, flags: ReasonFlags) => orderCordon(name, "uncordon", flags));
+  withClientFlags(
+    group
+      .command("drain")
+      .description("let an agent finish what it holds, and give it nothing new")
+      .argument("<name>")
+      .addOption(
+        new Option(
+          "--deadline <duration>",
+          "after this what it still holds goes back; as long as it takes when left out",
+        ).argParser(parseDurationMs),
+      )
+      .option("--reason <words>", "why"),
+  ).action((name: string, flags: ReasonFlags & { deadline?: number }) => orderCordon(name, "drain", flags));
   withClientFlags(
     group
       .command("command")
@@ -67,6 +101,7 @@ export function addAgents(program: Command): void {
 interface ListAgentsFlags extends ClientFlags, ListFlags {
   status?: string[];
   liveness?: string[];
+  cordon?: string[];
   label?: Record<string, string>;
   namePrefix?: string;
   orderBy?: string;
@@ -76,6 +111,7 @@ async function listAgents(flags: ListAgentsFlags): Promise<void> {
   const query = {
     status: flags.status,
     liveness: flags.liveness,
+    cordon: flags.cordon,
     labels: Object.entries(flags.label ?? {}).map(([key, value]) => `${key}=${value}`),
     namePrefix: flags.namePrefix,
     orderBy: flags.orderBy,
@@ -94,6 +130,7 @@ const columns: readonly Column<AgentJson>[] = [
   { heading: "NAME", text: ({ name }) => orDash(name) },
   { heading: "STATUS", text: ({ status }) => orDash(status), tone: ({ status }) => toneOf(status) },
   { heading: "LIVENESS", text: ({ liveness }) => orDash(liveness), tone: ({ liveness }) => toneOf(liveness) },
+  { heading: "CORDON", text: ({ cordon }) => orDash(cordon), tone: ({ cordon }) => toneOf(cordon) },
   { heading: "LAST HEARTBEAT", text: ({ lastHeartbeatAt }) => instantText(lastHeartbeatAt) },
   {
     heading: "ERRORS 24H",
@@ -117,11 +154,30 @@ async function resetAgent(name: string, flags: ClientFlags): Promise<void> {
   else printLine(`${value.name ?? name} is ${orDash(value.status)}.`);
 }
 
-async function sendCommand(
+type ReasonFlags = ClientFlags & { reason?: string };
+
+async function orderCordon(
   name: string,
-  kind: string,
-  flags: ClientFlags & { reason?: string },
+  verb: "cordon" | "uncordon" | "drain",
+  flags: ReasonFlags & { deadline?: number },
 ): Promise<void> {
+  const { reason, deadline } = flags;
+  const body = {
+    reason,
+    deadline: deadline === undefined ? undefined : protoDuration(deadline),
+    requestId: newRequestId(),
+  };
+  const { text, value } = await apiFor(flags).post<AgentJson>(`${agentPath(name)}:${verb}`, body);
+  if (flags.json === true) printJson(text);
+  else printLine(`${value.name ?? name}: ${cordonText(value)}.`);
+}
+
+function cordonText({ cordon, cordonReason, drainDeadline }: AgentJson): string {
+  const until = drainDeadline == null ? "" : ` until ${instantText(drainDeadline)}`;
+  return [`${orDash(cordon)}${until}`, ...(cordonReason ? [cordonReason] : [])].join(", ");
+}
+
+async function sendCommand(name: string, kind: string, flags: ReasonFlags): Promise<void> {
   const path = `${agentPath(name)}/commands`;
   const body = { kind, reason: flags.reason, requestId: newRequestId() };
   const { text, value } = await apiFor(flags).post<CommandJson>(path, body);
@@ -157,6 +213,7 @@ function describe(agent: AgentJson): [string, string][] {
     ["id", orDash(agent.id)],
     ["status", `${orDash(agent.status)}, since ${instantText(agent.statusChangedAt)}`],
     ["liveness", orDash(agent.liveness)],
+    ["cordon", cordonText(agent)],
     ["last heartbeat", instantText(agent.lastHeartbeatAt)],
     ["errors in 24 h", recentErrorsText(agent)],
     ["task", currentTaskText(agent)],
