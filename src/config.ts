@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { TlsPaths } from "./doors/tls-files.ts";
 import type { BrakeSettings } from "./liveness/decide-brake.ts";
 import { findThresholdClashes, type LivenessThresholds } from "./liveness/thresholds.ts";
 import { parseDuration, printDuration } from "./runtime/duration.ts";
@@ -13,6 +14,11 @@ export interface Config {
   /** Folder of the embedded database and of `operator.token`. */
   dataDir: string;
   corsOrigins: string[];
+  /** Files of the server's TLS identity; undefined serves cleartext. */
+  tlsCert: string | undefined;
+  tlsKey: string | undefined;
+  /** Roots of the certificates that clients must show. */
+  tlsClientCa: string | undefined;
   heartbeatIntervalMs: number;
   /** What the whole fleet may send: the interval grows with it to stay under this. */
   maxHeartbeatsPerSecond: number;
@@ -128,6 +134,27 @@ const rules: SettingRule[] = [
     description: "origins that browsers may call from, separated by commas",
     key: "corsOrigins",
     parse: parseOrigins,
+  },
+  {
+    env: "DROVER_TLS_CERT",
+    default: "",
+    description: "file of the certificate, PEM, with those that lead to its root; both ports then speak TLS",
+    key: "tlsCert",
+    parse: parsePath,
+  },
+  {
+    env: "DROVER_TLS_KEY",
+    default: "",
+    description: "file of the certificate's private key, PEM",
+    key: "tlsKey",
+    parse: parsePath,
+  },
+  {
+    env: "DROVER_TLS_CLIENT_CA",
+    default: "",
+    description: "file of the roots, PEM, from which every client must then show a certificate",
+    key: "tlsClientCa",
+    parse: parsePath,
   },
   {
     env: "DROVER_HEARTBEAT_INTERVAL",
@@ -331,9 +358,6 @@ const rules: SettingRule[] = [
   },
 ];
 
-/** Settings of the product that this version does not honour: to accept one and ignore it would be a lie. */
-const notHonoured = ["DROVER_TLS_CERT", "DROVER_TLS_KEY", "DROVER_TLS_CLIENT_CA"];
-
 /** Every setting that is honoured, for help texts. */
 export const settings: readonly Setting[] = rules.map(({ env, default: value, description }) => ({
   env,
@@ -357,9 +381,7 @@ export function readConfig(
   environment: Readonly<Record<string, string | undefined>>,
   flags: Readonly<Record<string, string | undefined>>,
 ): Config {
-  const problems = notHonoured
-    .filter((env) => environment[env] !== undefined || flags[flagOf(env)] !== undefined)
-    .map((env) => `${env} is not supported by this version of Drover: leave it out.`);
+  const problems: string[] = [];
   const values: Record<string, unknown> = {};
   for (const rule of rules) {
     const text = flags[flagOf(rule.env)] ?? nonEmpty(environment[rule.env]) ?? rule.default;
@@ -394,7 +416,28 @@ function findClashes(config: Config): string[] {
       `DROVER_RETRY_BACKOFF_MAX must be at least DROVER_RETRY_BACKOFF, and ${longest} < ${first}.`,
     );
   }
-  return clashes;
+  return [...clashes, ...findTlsClashes(config)];
+}
+
+function findTlsClashes({ tlsCert, tlsKey, tlsClientCa }: Config): string[] {
+  if (tlsCert !== undefined && tlsKey === undefined)
+    return ["DROVER_TLS_CERT needs DROVER_TLS_KEY beside it: a certificate serves nobody without its key."];
+  if (tlsKey !== undefined && tlsCert === undefined)
+    return ["DROVER_TLS_KEY needs DROVER_TLS_CERT beside it: a key is no certificate."];
+  if (tlsClientCa !== undefined && tlsCert === undefined)
+    return [
+      "DROVER_TLS_CLIENT_CA needs DROVER_TLS_CERT and DROVER_TLS_KEY: clients show certificates over TLS alone.",
+    ];
+  return [];
+}
+
+/** Where the files of the TLS identity are; undefined for cleartext. */
+export function tlsPathsOf({
+  tlsCert: cert,
+  tlsKey: key,
+  tlsClientCa: clientCa,
+}: Config): TlsPaths | undefined {
+  return cert === undefined || key === undefined ? undefined : { cert, key, clientCa };
 }
 
 /** When agents that are silent are called stale and offline. */
@@ -416,6 +459,9 @@ const configShape: z.ZodType<Config> = z.object({
   databaseUrl: z.union([z.string(), z.undefined()]),
   dataDir: z.string(),
   corsOrigins: z.array(z.string()),
+  tlsCert: z.union([z.string(), z.undefined()]),
+  tlsKey: z.union([z.string(), z.undefined()]),
+  tlsClientCa: z.union([z.string(), z.undefined()]),
   heartbeatIntervalMs: z.number(),
   maxHeartbeatsPerSecond: z.number(),
   staleAfter: z.number(),
@@ -469,6 +515,11 @@ function parseAddress(text: string): Parsed {
   const port = Number(match?.[3]);
   if (match === null || port > 65_535) return bad("must be HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080");
   return good({ host: match[1] ?? (match[2] || "0.0.0.0"), port });
+}
+
+function parsePath(text: string): Parsed {
+  if (text === "") return good(undefined);
+  return text.includes("\0") ? bad("must be a path") : good(text);
 }
 
 function parseDatabaseUrl(text: string): Parsed {

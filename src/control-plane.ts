@@ -16,7 +16,7 @@ import { createAuditRpc } from "./audit/audit-rpc.ts";
 import { pruneAudit } from "./audit/prune-audit.ts";
 import { CommandService } from "./commands/command-service.ts";
 import { forgetOldCommands } from "./commands/command-store.ts";
-import { brakeSettingsOf, type Config, SettingError, thresholdsOf } from "./config.ts";
+import { brakeSettingsOf, type Config, SettingError, thresholdsOf, tlsPathsOf } from "./config.ts";
 import { createApiDocs } from "./doors/api-docs.ts";
 import { ConnectionGate } from "./doors/connection-gate.ts";
 import { createDashboard } from "./doors/dashboard.ts";
@@ -35,6 +35,8 @@ import { createProbes } from "./doors/probes.ts";
 import { createReflectionServices } from "./doors/reflection.ts";
 import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
 import { createSignIn } from "./doors/sign-in.ts";
+import { TlsIdentity } from "./doors/tls.ts";
+import { TlsFileError } from "./doors/tls-files.ts";
 import { createWebDoor } from "./doors/web-door.ts";
 import type { WebHandler } from "./doors/web-handler.ts";
 import { createErrorListRpc, createReportErrorRpc } from "./error-reports/error-report-rpc.ts";
@@ -70,6 +72,7 @@ import { createProjectRpc } from "./projects/project-rpc.ts";
 import { findProjectByName } from "./projects/project-store.ts";
 import { createAccessInterceptor } from "./rpc/access-interceptor.ts";
 import { CallRates } from "./rpc/call-rates.ts";
+import { type CheckCertificate, createCertificateCheck } from "./rpc/check-certificate.ts";
 import { createErrorInterceptor, explainError } from "./rpc/error-interceptor.ts";
 import { GuessLimiter } from "./rpc/guess-limiter.ts";
 import { describeApi } from "./rpc/openapi.ts";
@@ -114,7 +117,30 @@ export interface ControlPlane extends Service {
   signInCode(projectId: string): string;
 }
 
-export function createControlPlane(database: Database, config: Config, logger: Logger): ControlPlane {
+/**
+ * The TLS identity that the settings name; undefined for cleartext. A SettingError tells which file is no good, and why.
+ */
+export function openTls(config: Config, logger: Logger): TlsIdentity | undefined {
+  const paths = tlsPathsOf(config);
+  if (paths === undefined) return undefined;
+  try {
+    return new TlsIdentity(paths, {
+      renewed: (notAfter) => logger.info({ notAfter }, "the TLS certificate was renewed"),
+      refused: (error) =>
+        logger.error({ err: error }, "new TLS files are no good: the certificate before them stays in use"),
+    });
+  } catch (error) {
+    if (error instanceof TlsFileError) throw new SettingError([error.message], error);
+    throw error;
+  }
+}
+
+export function createControlPlane(
+  database: Database,
+  config: Config,
+  logger: Logger,
+  tls: TlsIdentity | undefined = openTls(config, logger),
+): ControlPlane {
   const { db } = database;
   const lastUsed = new LastUsedRecorder(db, (error) =>
     logger.warn({ err: error }, "uses of tokens were not noted"),
@@ -157,7 +183,12 @@ export function createControlPlane(database: Database, config: Config, logger: L
     unprovenPerAddress: config.maxUnprovenConnections,
   });
   const admit: AdmitConnection = (socket, letIn) => gate.admit(socket, letIn);
-  const interceptors = createInterceptors(database, config, lastUsed, gate, logger, validate);
+  const checkCertificate = tls?.wantsClientCertificate ? createCertificateCheckOn(db) : undefined;
+  const interceptors = createInterceptors(database, config, logger, validate, {
+    lastUsed,
+    gate,
+    checkCertificate,
+  });
   const transcoder = createTranscoder({
     services,
     interceptors,
@@ -180,9 +211,10 @@ export function createControlPlane(database: Database, config: Config, logger: L
     ],
     corsOrigins: config.corsOrigins,
     admit,
+    tls,
     report,
   });
-  const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors, admit });
+  const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors, admit, tls });
   const waiting = [tasks.waiting, passes.passes];
   const sweeper = createSweeper(database, config, tasks, logger);
   const singletons = [pruner, passes.interrupted, sweeper];
@@ -190,6 +222,8 @@ export function createControlPlane(database: Database, config: Config, logger: L
   const readers = [streams.open, feed];
   const writers = [heartbeats.writer, pacer, sequencer];
   const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, ...writers];
+  if (tls === undefined) warnOfCleartext(config, logger);
+  else background.push(tls);
   const sessions = streams.registry;
   const waits = [...waiting, watches];
   return assemble({ web, grpc, background, waiting: waits, sessions, health, services, codes });
@@ -239,6 +273,24 @@ function assemble(parts: {
 
 /** What waits for a database that does not answer is left behind then, and ended with its connection. */
 const STOP_WITHIN_MS = 5_000;
+
+/** Whoever listens in on the way reads every token: that is said where a port can be reached from elsewhere. */
+function warnOfCleartext({ httpAddress, grpcAddress }: Config, logger: Logger): void {
+  for (const [setting, { host }] of [
+    ["DROVER_HTTP_ADDR", httpAddress],
+    ["DROVER_GRPC_ADDR", grpcAddress],
+  ] as const) {
+    if (isLoopback(host)) continue;
+    logger.warn(
+      { setting, host },
+      `${setting} can be reached from other machines without TLS: whoever listens on the way can read every token. ` +
+        "Set DROVER_TLS_CERT and DROVER_TLS_KEY, or let nothing but a proxy that speaks TLS reach it.",
+    );
+  }
+}
+
+const isLoopback = (host: string): boolean =>
+  host === "localhost" || host === "::1" || /^127\.\d+\.\d+\.\d+$/.test(host);
 
 /** Starts a door; where its address cannot be had, the sentence names the setting that chose it. */
 async function listening(setting: string, door: Door): Promise<void> {
@@ -483,18 +535,23 @@ function logCordons(logger: Logger, changes: readonly CordonChange[]): void {
 function createInterceptors(
   database: Database,
   config: Config,
-  lastUsed: LastUsedRecorder,
-  gate: ConnectionGate,
   logger: Logger,
   validate: ValidateMessage,
+  guards: {
+    lastUsed: LastUsedRecorder;
+    gate: ConnectionGate;
+    checkCertificate: CheckCertificate | undefined;
+  },
 ): Interceptor[] {
   const { db } = database;
+  const { lastUsed, gate, checkCertificate } = guards;
   const access = {
     authenticate: (authorization: string | null, mayRenew: boolean) =>
       authenticate(db, authorization, mayRenew),
     findProject: (name: string) => findProjectByName(db, name),
     confirm: (caller: Caller) => confirmCaller(db, caller),
     proved: ({ address, port }: Peer) => gate.prove(address, port),
+    checkCertificate,
     used: (tokenId: string) => lastUsed.used(tokenId),
   };
   const rates = new CallRates({
@@ -543,6 +600,12 @@ function createHeartbeats(
   const parts = { tasks: held, agentTokenTtlMs: config.agentTokenTtlMs };
   const writer = new HeartbeatWriter(database, parts, listener);
   return { service: new HeartbeatService(database.db, writer, listener), writer, pacer, listener };
+}
+
+function createCertificateCheckOn(db: Database["db"]): CheckCertificate {
+  return createCertificateCheck(
+    async (projectId, name) => (await findAgentId(db, projectId, name)) !== undefined,
+  );
 }
 
 function createHeartbeatListener(logger: Logger, sessions: SessionRegistry): HeartbeatListener {

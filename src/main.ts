@@ -1,7 +1,7 @@
 /** Process entry: what `drover serve`, `drover db migrate` and `drover tokens recover` do. */
 import { resolve } from "node:path";
 import { type Config, readConfig, settings } from "./config.ts";
-import { createControlPlane } from "./control-plane.ts";
+import { createControlPlane, openTls } from "./control-plane.ts";
 import { createLogger, type Logger } from "./observability/logger.ts";
 import { ensureProject } from "./projects/project-store.ts";
 import { newUuid } from "./runtime/resource-id.ts";
@@ -21,11 +21,13 @@ const DEFAULT_PROJECT = "default";
 export async function serve(flags: FlagValues): Promise<void> {
   const config = readConfig(process.env, flags);
   const logger = createLogger(config.logLevel);
+  // Before the database: a bad file should be told at once.
+  const tls = openTls(config, logger);
   const stopRequested = stopSignal();
   await withDatabase(config, logger, async (database) => {
     const project = await ensureProject(database.db, newUuid(), DEFAULT_PROJECT);
     const tokenFile = await ensureOperatorToken(database.db, project.id, resolve(config.dataDir));
-    const controlPlane = createControlPlane(database, config, logger);
+    const controlPlane = createControlPlane(database, config, logger, tls);
     try {
       await controlPlane.start();
       announce(controlPlane.addresses, config, tokenFile);
@@ -113,7 +115,9 @@ function announce(
   tokenFile: string | undefined,
 ): void {
   const { http, grpc } = addresses;
-  console.log(`Drover serves Connect, gRPC-Web, gRPC and REST on http://${printAddress(http)}`);
+  console.log(
+    `Drover serves Connect, gRPC-Web, gRPC and REST on ${config.tlsCert === undefined ? "http" : "https"}://${printAddress(http)}`,
+  );
   console.log(`Drover serves native gRPC on ${printAddress(grpc)}`);
   console.log(
     `Database: ${config.databaseUrl === undefined ? `embedded, in ${resolve(config.dataDir)}` : "DATABASE_URL"}`,

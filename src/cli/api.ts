@@ -3,6 +3,7 @@ import { adviseOn } from "./advise.ts";
 import type { Connection } from "./credentials.ts";
 import { Failure, failureOfAnswer } from "./failure.ts";
 import { withRetries } from "./retries.ts";
+import { fetchWith } from "./tls-fetch.ts";
 import { timedOut, transportFailure } from "./transport-failure.ts";
 
 /** Query fields in their JSON spelling; what is undefined is left out, a list is repeated. */
@@ -89,7 +90,7 @@ async function exchange(
   request: Attempt,
 ): Promise<{ response: Response; text: string }> {
   try {
-    const response = await fetch(request.url, {
+    const response = await fetchWith(connection.tls)(request.url, {
       method: request.method,
       headers: headersOf(connection, request.body),
       signal: request.signal,

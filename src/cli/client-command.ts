@@ -1,14 +1,15 @@
 import { type Command, Option } from "commander";
 import { type Api, openApi } from "./api.ts";
 import { positiveInteger, repeated } from "./arguments.ts";
-import { resolveConnection } from "./credentials.ts";
+import { type Connection, isLoopback, resolveConnection } from "./credentials.ts";
 import type { Listing } from "./list-pages.ts";
 import { note, printJson, printTable } from "./output.ts";
 import type { Column } from "./table.ts";
 import { parseTimeoutMs } from "./time-arguments.ts";
+import type { TlsFlags } from "./tls-options.ts";
 
 /** Flags of every command that talks to a server. */
-export interface ClientFlags {
+export interface ClientFlags extends TlsFlags {
   json?: true;
   url?: string[];
   token?: string;
@@ -34,6 +35,9 @@ export function withClientFlags(
       repeated,
     )
     .option("--token <token>", "the token (DROVER_TOKEN; default: operator.token in DROVER_DATA_DIR)")
+    .option("--ca <file>", "roots to trust for an https server, PEM (DROVER_CA)")
+    .option("--client-cert <file>", "a certificate to show to the server, PEM (DROVER_CLIENT_CERT)")
+    .option("--client-key <file>", "that certificate's key, PEM (DROVER_CLIENT_KEY)")
     .option("--project <name>", "the project, for the server's own operator token (DROVER_PROJECT)")
     .addOption(
       new Option("--timeout <duration>", "how long one call may take, retries included")
@@ -55,7 +59,18 @@ export function limitOf({ limit, all }: ListFlags): number {
 
 /** The API, with the credentials that flags and environment name; `withheld` keeps the operator's token out of it. */
 export function apiFor(flags: ClientFlags, operatorToken: "offered" | "withheld" = "offered"): Api {
-  return openApi(resolveConnection(flags, process.env, operatorToken), flags.timeout);
+  const connection = resolveConnection(flags, process.env, operatorToken);
+  warnOfCleartext(connection);
+  return openApi(connection, flags.timeout);
+}
+
+function warnOfCleartext({ url, others = [], token }: Connection): void {
+  if (token === undefined) return;
+  for (const one of [url, ...others]) {
+    const { protocol, hostname } = new URL(one);
+    if (protocol === "https:" || isLoopback(hostname)) continue;
+    note(`The token goes to ${hostname} without TLS: whoever listens on the way can read it. Prefer https.`);
+  }
 }
 
 /** Prints a list as its JSON or as a table; `noun` is its plural in words. */

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Failure, usageFailure } from "./failure.ts";
+import { readTlsOptions, type TlsFlags, type TlsOptions } from "./tls-options.ts";
 
 /** Where a token came from, in words for people; never the token itself. */
 export interface TokenSource {
@@ -16,11 +17,13 @@ export interface Connection {
   others?: readonly string[];
   token: TokenSource | undefined;
   project: string | undefined;
+  /** How to speak to an https address; undefined leaves it to Node. */
+  tls?: TlsOptions | undefined;
   /** Places in which a token was looked for, in words. */
   looked: string[];
 }
 
-export interface CredentialFlags {
+export interface CredentialFlags extends TlsFlags {
   /** Each may be several, with commas. */
   url?: readonly string[];
   token?: string;
@@ -41,13 +44,15 @@ export function resolveConnection(
 ): Connection {
   const [url, ...others] = baseUrls(flags.url ?? [filled(environment.DROVER_URL) ?? DEFAULT_URL]);
   const project = flags.project ?? filled(environment.DROVER_PROJECT);
+  const tls = readTlsOptions(flags, environment);
   const looked = ["--token", "DROVER_TOKEN"];
   const given = givenToken(flags, environment);
   if (given !== undefined || operatorToken === "withheld")
-    return { url, others, token: given, project, looked };
+    return { url, others, token: given, project, tls, looked };
   const file = operatorTokenFile(environment, [url, ...others]);
-  if (file === undefined) return { url, others, token: undefined, project, looked: [...looked, KEPT_HERE] };
-  return { url, others, token: tokenIn(file), project, looked: [...looked, file] };
+  if (file === undefined)
+    return { url, others, token: undefined, project, tls, looked: [...looked, KEPT_HERE] };
+  return { url, others, token: tokenIn(file), project, tls, looked: [...looked, file] };
 }
 
 function givenToken(flags: CredentialFlags, environment: Environment): TokenSource | undefined {
@@ -101,7 +106,7 @@ function baseUrl(text: string): string {
   return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
 }
 
-function isLoopback(hostname: string): boolean {
+export function isLoopback(hostname: string): boolean {
   return hostname === "localhost" || hostname === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(hostname);
 }
 

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import type { DescService } from "@bufbuild/protobuf";
 import { type ContextKey, createContextKey, type ServiceImpl } from "@connectrpc/connect";
 import type { Service } from "../runtime/service.ts";
+import type { CertificateNames } from "./client-certificate.ts";
 
 /** One service behind the doors; methods without an implementation answer UNIMPLEMENTED. */
 export interface ServedService {
@@ -57,6 +58,8 @@ export interface Peer {
   readonly door: "grpc" | "web" | "rest" | "none";
   readonly address: string;
   readonly port: number;
+  /** Names in the certificate that the peer has shown and proved to own; undefined without one. */
+  readonly certificate?: () => CertificateNames | undefined;
 }
 
 /** The caller's {@link Peer} in a call's context values. */

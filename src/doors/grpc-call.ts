@@ -9,6 +9,7 @@ import {
 } from "@connectrpc/connect";
 import type { Metadata } from "@grpc/grpc-js";
 import { cutOffKey } from "../runtime/cut-off.ts";
+import { type CertificateNames, namesIn } from "./client-certificate.ts";
 import { peerKey } from "./door.ts";
 import { headersFromMetadata, metadataFromHeaders } from "./grpc-metadata.ts";
 
@@ -19,6 +20,7 @@ export interface GrpcCall {
   getHost(): string;
   getDeadline(): Date | number;
   sendMetadata(metadata: Metadata): void;
+  getAuthContext(): { sslPeerCertificate?: { subjectaltname?: string } | undefined };
   on(event: "cancelled", listener: () => void): unknown;
 }
 
@@ -55,7 +57,11 @@ export class OpenCall {
       timeoutMs: () => (deadlineMs === Number.POSITIVE_INFINITY ? undefined : deadlineMs - Date.now()),
       requestHeader: headersFromMetadata(call.metadata),
       values: createContextValues()
-        .set(peerKey, { door: "grpc", ...endpointOf(call.getPeer()) })
+        .set(peerKey, {
+          door: "grpc",
+          ...endpointOf(call.getPeer()),
+          certificate: () => certificateOf(call),
+        })
         .set(cutOffKey, () => this.#cutOff()),
       // Few handlers look at these, and an open stream would hold them for as long as it lives.
       get responseHeader() {
@@ -126,6 +132,11 @@ function interruptionOf(deadlineMs: number): ConnectError {
   return Date.now() + 2 >= deadlineMs
     ? new ConnectError("the deadline has passed", Code.DeadlineExceeded)
     : new ConnectError("the caller cancelled the call", Code.Canceled);
+}
+
+function certificateOf(call: GrpcCall): CertificateNames | undefined {
+  const { sslPeerCertificate: certificate } = call.getAuthContext();
+  return certificate && namesIn(certificate.subjectaltname);
 }
 
 function endpointOf(peer: string): { address: string; port: number } {

@@ -3,7 +3,6 @@ import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import {
   logVerbosity,
   Server,
-  ServerCredentials,
   type ServerInterceptingCall,
   type ServerInterceptor,
   type ServerOptions,
@@ -21,8 +20,10 @@ import {
   type ServedService,
 } from "./door.ts";
 import type { OpenCall } from "./grpc-call.ts";
+import { grpcCredentialsOf } from "./grpc-credentials.ts";
 import { grpcServiceOf } from "./grpc-methods.ts";
 import { cutStalledRequests, type RequestDeadlines } from "./stalled-requests.ts";
+import type { TlsIdentity } from "./tls.ts";
 
 export interface GrpcDoorOptions {
   /** A numeric address or a name; IPv6 without brackets. */
@@ -36,6 +37,8 @@ export interface GrpcDoorOptions {
   readonly deadlines?: Partial<RequestDeadlines>;
   /** Asked before a new connection is read; everybody is let in when left out. */
   readonly admit?: AdmitConnection;
+  /** Serves TLS; cleartext when left out. */
+  readonly tls?: TlsIdentity | undefined;
 }
 
 const DEFAULT_DEADLINES: RequestDeadlines = { firstBytesMs: 10_000, requestMs: 60_000 };
@@ -114,7 +117,7 @@ const SERVER_OPTIONS: ServerOptions = {
 
 function bind(server: Server, options: GrpcDoorOptions): Promise<number> {
   return new Promise((resolve, reject) => {
-    server.bindAsync(targetOf(options), ServerCredentials.createInsecure(), (error, port) =>
+    server.bindAsync(targetOf(options), grpcCredentialsOf(options.tls), (error, port) =>
       error === null ? resolve(port) : reject(error),
     );
   });

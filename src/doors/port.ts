@@ -1,5 +1,7 @@
 import { createServer as createNetServer, type Server as NetServer, type Socket } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
 import { type AdmitConnection, admitAll } from "./door.ts";
+import type { TlsIdentity } from "./tls.ts";
 
 const HTTP2_PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
@@ -10,40 +12,67 @@ export function decideProtocol(received: Uint8Array): "http1" | "http2" | "undec
   return length === HTTP2_PREFACE.length ? "http2" : "undecided";
 }
 
-/** Takes over a connection whose first bytes have been put back. */
+/** Takes over a connection of which nothing is read yet, or whose first bytes have been put back. */
 export type TakeConnection = (socket: Socket) => void;
 
 export interface PortOptions {
   readonly admit?: AdmitConnection;
   readonly http1: TakeConnection;
   readonly http2: TakeConnection;
-  /** How long a connection may stay silent or undecided, in milliseconds. */
+  /** How long a connection may stay silent, undecided or in its handshake, in milliseconds. */
   readonly firstBytesTimeoutMs: number;
+  /** Serves TLS; cleartext when left out. */
+  readonly tls?: TlsIdentity | undefined;
 }
 
-/**
- * A TCP server that serves HTTP/1.1 and cleartext HTTP/2 with prior knowledge on one port. It only looks at the
- * first bytes of a connection and hands it on.
- */
+/** A TCP server that serves HTTP/1.1 and HTTP/2 on one port. It only finds out which of them, and hands on. */
 export function createPort(options: PortOptions): NetServer {
-  const timeoutMs = options.firstBytesTimeoutMs;
   const admit = options.admit ?? admitAll;
+  const take = options.tls === undefined ? takeCleartext(options) : takeTls(options, options.tls);
   // An HTTP/1.1 client may close its half after the request and still wants the answer.
   return createNetServer(
     { allowHalfOpen: true, noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 },
-    (socket) =>
-      admit(socket, () =>
-        sniff(socket, timeoutMs, (protocol) => {
-          if (protocol === "http2") {
-            // Nothing is left to say on an HTTP/2 connection whose client has closed its half.
-            socket.allowHalfOpen = false;
-            options.http2(socket);
-          } else {
-            options.http1(socket);
-          }
-        }),
-      ),
+    (socket) => admit(socket, () => take(socket)),
   );
+}
+
+/** In cleartext, the first bytes tell: HTTP/2 comes with prior knowledge. */
+function takeCleartext(options: PortOptions): TakeConnection {
+  return (socket) =>
+    sniff(socket, options.firstBytesTimeoutMs, (protocol) => handOn(socket, protocol, options));
+}
+
+/** Over TLS, the handshake settles it (ALPN): HTTP/1.1 for a client that names no protocol. */
+function takeTls(options: PortOptions, identity: TlsIdentity): TakeConnection {
+  const server = createTlsServer({
+    ...identity.options,
+    requestCert: identity.wantsClientCertificate,
+    rejectUnauthorized: identity.wantsClientCertificate,
+    allowHalfOpen: true,
+    ALPNProtocols: ["h2", "http/1.1"],
+    handshakeTimeout: options.firstBytesTimeoutMs,
+  });
+  identity.onRenewal((renewed) => server.setSecureContext(renewed));
+  server.on("secureConnection", (socket) =>
+    handOn(socket, socket.alpnProtocol === "h2" ? "http2" : "http1", options),
+  );
+  // Somebody who speaks no TLS, or shows no good certificate.
+  server.on("tlsClientError", (_error, socket) => socket.destroy());
+  return (socket) => {
+    // A client that leaves in the middle of its handshake would otherwise stay until that has timed out.
+    socket.allowHalfOpen = false;
+    server.emit("connection", socket);
+  };
+}
+
+function handOn(socket: Socket, protocol: "http1" | "http2", options: PortOptions): void {
+  if (protocol === "http1") {
+    options.http1(socket);
+    return;
+  }
+  // Nothing is left to say on an HTTP/2 connection whose client has closed its half.
+  socket.allowHalfOpen = false;
+  options.http2(socket);
 }
 
 /**

@@ -2,6 +2,7 @@ import { type ContextValues, createContextValues } from "@connectrpc/connect";
 import { cutOffKey } from "../runtime/cut-off.ts";
 import { peerKey } from "./door.ts";
 import {
+  certificateOf,
   cutOff,
   peerEndpointOf,
   type WebCallEnds,
@@ -23,6 +24,10 @@ export function createRestDoor(transcoder: RestTranscoder): WebHandler {
 /** What a REST call's handlers find in its context values. */
 export function restContextValues(request: WebRequest, response: WebResponse): ContextValues {
   return createContextValues()
-    .set(peerKey, { door: "rest", ...peerEndpointOf(request) })
+    .set(peerKey, {
+      door: "rest",
+      ...peerEndpointOf(request),
+      certificate: () => certificateOf(request),
+    })
     .set(cutOffKey, () => cutOff(response));
 }

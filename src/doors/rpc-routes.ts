@@ -27,6 +27,7 @@ import {
 import { endWithSignal } from "./end-with-signal.ts";
 import { requestTextDecoder } from "./request-text.ts";
 import {
+  certificateOf,
   cutOff,
   peerEndpointOf,
   rawPathOf,
@@ -36,6 +37,7 @@ import {
   type WebRequest,
   type WebResponse,
 } from "./web-handler.ts";
+
 import { mendWireError } from "./wire-error.ts";
 
 export interface RpcRoutesOptions {
@@ -70,7 +72,11 @@ async function answer(
   report: ReportProblem,
 ): Promise<void> {
   const values = createContextValues()
-    .set(peerKey, { door: "web", ...peerEndpointOf(request) })
+    .set(peerKey, {
+      door: "web",
+      ...peerEndpointOf(request),
+      certificate: () => certificateOf(request),
+    })
     .set(cutOffKey, () => cutOff(response));
   let call: ReturnType<typeof universalRequestFromNodeRequest>;
   try {

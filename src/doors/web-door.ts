@@ -18,6 +18,7 @@ import { normalizeHeaders } from "./normalize-headers.ts";
 import { createPort } from "./port.ts";
 import { createRpcRoutes } from "./rpc-routes.ts";
 import { cutStalledRequests } from "./stalled-requests.ts";
+import type { TlsIdentity } from "./tls.ts";
 import { discardUnreadBody } from "./unread-body.ts";
 import {
   sendRefusal,
@@ -43,6 +44,8 @@ export interface WebDoorOptions {
   readonly timeouts?: Partial<WebTimeouts>;
   /** Asked before a new connection is read; everybody is let in when left out. */
   readonly admit?: AdmitConnection;
+  /** Serves TLS; cleartext when left out. */
+  readonly tls?: TlsIdentity | undefined;
   readonly report: ReportProblem;
 }
 
@@ -58,7 +61,7 @@ export interface WebTimeouts {
 
 const DEFAULT_TIMEOUTS: WebTimeouts = { firstBytesMs: 10_000, headersMs: 10_000, requestMs: 60_000 };
 
-/** The web door: Connect, gRPC-Web, gRPC and plain HTTP handlers over HTTP/1.1 and HTTP/2 on one cleartext port. */
+/** The web door: Connect, gRPC-Web, gRPC and plain HTTP handlers over HTTP/1.1 and HTTP/2 on one port. */
 export function createWebDoor(options: WebDoorOptions): Door {
   const streamsEnd = new AbortController();
   const callsEnd = new AbortController();
@@ -74,6 +77,7 @@ export function createWebDoor(options: WebDoorOptions): Door {
     http1: (socket) => http1.emit("connection", socket),
     http2: (socket) => http2.emit("connection", socket),
     firstBytesTimeoutMs: timeouts.firstBytesMs,
+    tls: options.tls,
   });
   let bound: BoundAddress | undefined;
   let stopping: Promise<void> | undefined;

@@ -1,5 +1,8 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { constants, type Http2ServerRequest, type Http2ServerResponse } from "node:http2";
+import type { Socket } from "node:net";
+import type { TLSSocket } from "node:tls";
+import { type CertificateNames, namesIn } from "./client-certificate.ts";
 
 /** A request of either HTTP version; both have the same surface as far as handlers use it. */
 export type WebRequest = IncomingMessage | Http2ServerRequest;
@@ -24,9 +27,24 @@ export function rawPathOf(request: WebRequest): string {
 
 /** The IP address and port at the other end, "" and 0 when the connection is already gone. */
 export function peerEndpointOf(request: WebRequest): { address: string; port: number } {
-  // The HTTP/2 request's own `socket` is a proxy that throws when its session is gone.
-  const socket = "stream" in request ? request.stream.session?.socket : request.socket;
+  const socket = socketOf(request);
   return { address: socket?.remoteAddress ?? "", port: socket?.remotePort ?? 0 };
+}
+
+/** The names in the certificate that the client has proved to own; undefined without one. */
+export function certificateOf(request: WebRequest): CertificateNames | undefined {
+  const socket = socketOf(request);
+  if (socket === undefined || !isTls(socket) || !socket.authorized) return undefined;
+  return namesIn(socket.getPeerCertificate().subjectaltname);
+}
+
+function socketOf(request: WebRequest): Socket | TLSSocket | undefined {
+  // The HTTP/2 request's own `socket` is a proxy that throws when its session is gone.
+  return "stream" in request ? request.stream.session?.socket : request.socket;
+}
+
+function isTls(socket: Socket | TLSSocket): socket is TLSSocket {
+  return "encrypted" in socket;
 }
 
 /** Ends a response with a JSON body. */

@@ -4,6 +4,7 @@ import { type Caller, callerKey } from "../identity/caller.ts";
 import { invalidField, Refusal } from "../runtime/refusal.ts";
 import { type Authentication, renewalDueKey } from "../tokens/authenticate.ts";
 import type { CallRates } from "./call-rates.ts";
+import type { CheckCertificate } from "./check-certificate.ts";
 import type { GuessLimiter } from "./guess-limiter.ts";
 import { type MethodPolicy, policyOf } from "./method-policy.ts";
 
@@ -19,6 +20,8 @@ export interface AccessControl {
   confirm(caller: Caller): Promise<void>;
   /** A call from there brought a valid token. */
   proved(peer: Peer): void;
+  /** Refuses a caller whose connection's certificate speaks for somebody else; undefined where none is asked for. */
+  checkCertificate: CheckCertificate | undefined;
   /** A token was accepted. */
   used(tokenId: string): void;
 }
@@ -40,6 +43,7 @@ export function createAccessInterceptor(
     if (policy.roles === "anyone") return await next(request);
     const authentication = await authenticateWithin(access, limiter, peer.address, request.header, policy);
     access.proved(peer);
+    await access.checkCertificate?.(peer, authentication.caller);
     rates.byToken(authentication.tokenId, performance.now());
     const caller = await inNamedProject(access, authentication.caller, request.header.get(PROJECT_HEADER));
     if (!policy.roles.includes(caller.role)) {

@@ -72,7 +72,7 @@ describe("--limit and --all", () => {
         ? { json: { agents: [], nextPageToken: "n" } }
         : { json: { agents: [{ name: "late" }] } },
     );
-    const connection = { url: server.url, token: undefined, project: undefined, looked: [] };
+    const connection = { url: server.url, token: undefined, project: undefined, tls: undefined, looked: [] };
     const listing = await listPages(openApi(connection, 5_000), "/api/v1/agents", "agents", {}, 10);
     expect(listing).toMatchObject({ items: [{ name: "late" }], more: false });
   });

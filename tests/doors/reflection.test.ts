@@ -1,13 +1,17 @@
 import {
+  create,
   createFileRegistry,
   type DescMethod,
   type DescMethodStreaming,
   type DescMethodUnary,
   type DescService,
-  type FileRegistry,
   fromBinary,
 } from "@bufbuild/protobuf";
-import { type FileDescriptorProto, FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
+import {
+  type FileDescriptorProto,
+  FileDescriptorProtoSchema,
+  FileDescriptorSetSchema,
+} from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -69,11 +73,30 @@ class ReflectionClient {
     if (typeof files === "number") throw new Error(`${name} is described by nothing`);
     const [first] = files.values();
     if (first === undefined) throw new Error("an answer without a file");
-    const registry: FileRegistry = createFileRegistry(first, (path) => files.get(path));
-    const service = registry.getService(name);
+    const set = create(FileDescriptorSetSchema, { file: importsFirst(first, files) });
+    const service = createFileRegistry(set).getService(name);
     if (service === undefined) throw new Error(`${name} is not where it was said to be`);
     return service;
   }
+}
+
+/** A file behind all that it imports, which is the order of a descriptor set. */
+function importsFirst(
+  file: FileDescriptorProto,
+  files: Map<string, FileDescriptorProto>,
+): FileDescriptorProto[] {
+  const ordered = new Set<FileDescriptorProto>();
+  const add = (one: FileDescriptorProto) => {
+    if (ordered.has(one)) return;
+    for (const path of one.dependency) {
+      const imported = files.get(path);
+      if (imported === undefined) throw new Error(`${path}, imported by ${one.name}, did not come with it`);
+      add(imported);
+    }
+    ordered.add(one);
+  };
+  add(file);
+  return [...ordered];
 }
 
 async function* only<T>(value: T): AsyncGenerator<T> {

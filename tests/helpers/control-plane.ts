@@ -13,7 +13,7 @@ import { createTestDatabase } from "./test-database.ts";
 
 /** A real control plane on a database of its own, serving on free ports. */
 export interface TestControlPlane {
-  /** `http://host:port` of the web door. */
+  /** `http://host:port` of the web door, or `https` over TLS. */
   readonly httpUrl: string;
   /** `host:port` of the native door. */
   readonly grpcAddress: string;
@@ -60,7 +60,7 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   await controlPlane.start();
   const { http, grpc } = controlPlane.addresses;
   return {
-    httpUrl: `http://${http.host}:${http.port}`,
+    httpUrl: `${config.tlsCert === undefined ? "http" : "https"}://${http.host}:${http.port}`,
     grpcAddress: `${grpc.host}:${grpc.port}`,
     operatorToken: await readOperatorToken(dataDir),
     database: database.sql,

@@ -43,7 +43,7 @@ export function spawnServe(
   const listening = new Promise<{ httpUrl: string; grpcAddress: string }>((resolve, reject) => {
     const hear = (chunk: Buffer) => {
       output += chunk.toString();
-      const httpUrl = /\bon (http:\/\/\S+)\n/.exec(output)?.[1];
+      const httpUrl = /\bon (https?:\/\/\S+)\n/.exec(output)?.[1];
       const grpcAddress = /\bnative gRPC on (\S+)\n/.exec(output)?.[1];
       if (httpUrl !== undefined && grpcAddress !== undefined) resolve({ httpUrl, grpcAddress });
     };

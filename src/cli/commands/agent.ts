@@ -16,6 +16,7 @@ import { leaveOnSignals } from "../agent-run/leave-on-signals.ts";
 import { integerBetween, repeated, repeatedLabel } from "../arguments.ts";
 import { surviveBrokenPipe } from "../broken-pipe.ts";
 import { usageFailure } from "../failure.ts";
+import { readTlsOptions, type TlsFlags } from "../tls-options.ts";
 
 const DEFAULT_URL = "http://127.0.0.1:9090";
 
@@ -37,6 +38,9 @@ export function addAgent(program: Command): void {
       `the server's native gRPC port (DROVER_GRPC_URL; default ${DEFAULT_URL}); several with commas, or repeated`,
       repeated,
     )
+    .option("--ca <file>", "roots to trust for an https address, PEM (DROVER_CA)")
+    .option("--client-cert <file>", "a certificate to show to the server, PEM (DROVER_CLIENT_CERT)")
+    .option("--client-key <file>", "that certificate's key, PEM (DROVER_CLIENT_KEY)")
     .addOption(
       new Option("--slots <n>", "how many tasks at a time").argParser(integerBetween(1, 100)).default(1),
     )
@@ -46,7 +50,7 @@ export function addAgent(program: Command): void {
     .action(runAgent);
 }
 
-interface RunFlags {
+interface RunFlags extends TlsFlags {
   on: ReadonlyMap<string, string>;
   name?: string;
   stateDir?: string;
@@ -60,7 +64,10 @@ interface RunFlags {
 
 async function runAgent(flags: RunFlags): Promise<void> {
   surviveBrokenPipe();
-  const server = { url: grpcUrls(flags.grpcUrl ?? [process.env.DROVER_GRPC_URL ?? ""]) };
+  const server = {
+    url: grpcUrls(flags.grpcUrl ?? [process.env.DROVER_GRPC_URL ?? ""]),
+    tls: readTlsOptions(flags, process.env),
+  };
   const profile: AgentProfile = {
     labels: flags.label,
     capabilities: flags.capability,
