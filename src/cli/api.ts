@@ -105,7 +105,8 @@ async function exchange(
   }
 }
 
-function headersOf(connection: Connection, body: object | undefined): Record<string, string> {
+/** What every request of a connection carries. */
+export function headersOf(connection: Connection, body: object | undefined): Record<string, string> {
   return {
     accept: "application/json",
     ...(body === undefined ? {} : { "content-type": "application/json" }),
@@ -114,7 +115,8 @@ function headersOf(connection: Connection, body: object | undefined): Record<str
   };
 }
 
-function address(base: string, path: string, query: Query): string {
+/** The address of a path on one server. */
+export function address(base: string, path: string, query: Query): string {
   const search = new URLSearchParams();
   for (const [name, value] of Object.entries(query)) {
     if (value === undefined) continue;

@@ -16,6 +16,7 @@ import { addServe } from "./commands/serve.ts";
 import { addTasks } from "./commands/tasks.ts";
 import { addTokens } from "./commands/tokens.ts";
 import { addTrackers } from "./commands/trackers.ts";
+import { addWatch } from "./commands/watch.ts";
 import { exitCodeMeanings } from "./exit-codes.ts";
 import { reportFailure } from "./report-failure.ts";
 
@@ -51,6 +52,7 @@ function drover(): Command {
   addPass(program);
   addRuns(program);
   addTrackers(program);
+  addWatch(program);
   addAudit(program);
   addTokens(program);
   addProjects(program);

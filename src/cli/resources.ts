@@ -185,3 +185,12 @@ export interface IssueJson {
   task?: string;
   updatedAt?: string;
 }
+
+/** An event, or a bookmark. */
+export interface EventJson {
+  cursor?: string;
+  type?: string;
+  time?: string;
+  subject?: string;
+  data?: Record<string, unknown>;
+}

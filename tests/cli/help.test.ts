@@ -38,6 +38,7 @@ const commands = [
   ["trackers", "update"],
   ["trackers", "delete"],
   ["trackers", "issues"],
+  ["watch"],
   ["audit"],
   ["tokens", "list"],
   ["tokens", "create"],
