@@ -36,13 +36,19 @@ export interface AuditFilter {
   field?: string;
   since?: Date;
   until?: Date;
+  /** Only entries before this moment, to the microsecond, as the database prints it. */
+  settledBefore?: string;
   oldestFirst: boolean;
 }
 
 export type AuditRow = typeof auditEntries.$inferSelect & { sortTime: string };
 
 /** One row more than the page's size, so that the caller sees whether another page follows. */
-export async function listAudit(db: Db, filter: AuditFilter, page: PageRequest): Promise<AuditRow[]> {
+export async function listAudit(
+  db: Db,
+  filter: AuditFilter,
+  page: Pick<PageRequest, "size" | "after">,
+): Promise<AuditRow[]> {
   const conditions: SQL[] = [eq(auditEntries.projectId, filter.projectId)];
   if (filter.subject !== undefined) conditions.push(eq(auditEntries.subject, filter.subject));
   if (filter.actor !== undefined) conditions.push(eq(auditEntries.actor, filter.actor));
@@ -50,6 +56,9 @@ export async function listAudit(db: Db, filter: AuditFilter, page: PageRequest):
   if (filter.field !== undefined) conditions.push(eq(auditEntries.field, filter.field));
   if (filter.since !== undefined) conditions.push(gte(auditEntries.time, filter.since));
   if (filter.until !== undefined) conditions.push(lt(auditEntries.time, filter.until));
+  if (filter.settledBefore !== undefined) {
+    conditions.push(sql`${auditEntries.time} < ${filter.settledBefore}::timestamptz`);
+  }
   if (page.after !== undefined) {
     const [time, id] = page.after;
     const place = sql`(${time}::timestamptz, ${id}::uuid)`;
@@ -63,4 +72,35 @@ export async function listAudit(db: Db, filter: AuditFilter, page: PageRequest):
     .orderBy(direction(auditEntries.time), direction(auditEntries.id))
     .limit(page.size + 1);
   return rows.map((row) => ({ ...row.entry, sortTime: row.sortTime }));
+}
+
+/** An entry's place among those of its project; undefined where it is not kept any more. */
+export async function findPlace(
+  db: Db,
+  projectId: string,
+  id: string,
+): Promise<[time: string, id: string] | undefined> {
+  const [row] = await db.execute<{ time: string }>(sql`
+    SELECT time::text AS time FROM audit_entries WHERE project_id = ${projectId} AND id = ${id}`);
+  return row && [row.time, id];
+}
+
+/** The moment now, for `findSettled`. */
+export async function readMoment(db: Db): Promise<string> {
+  const [row] = await db.execute<{ moment: string }>(sql`SELECT clock_timestamp()::text AS moment`);
+  if (row === undefined) throw new Error("the database has no clock");
+  return row.moment;
+}
+
+/**
+ * Up to when no entry can be missing that will be committed yet: that moment, or the beginning of the oldest transaction
+ * before it that still writes. An entry has its time before it is committed, so that entries appear out of order.
+ */
+export async function findSettled(db: Db, moment: string): Promise<{ before: string; isMoment: boolean }> {
+  const [row] = await db.execute<{ before: string; settled: boolean }>(sql`
+    SELECT least(${moment}::timestamptz, min(xact_start))::text AS before, count(*) = 0 AS settled
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_xid IS NOT NULL AND xact_start < ${moment}::timestamptz`);
+  if (row === undefined) throw new Error("an aggregate gives one row");
+  return { before: row.before, isMoment: row.settled };
 }

@@ -12,6 +12,7 @@ import { formatId } from "../runtime/resource-id.ts";
 import type { Db } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
 import { type AuditFilter, type AuditRow, listAudit } from "./audit-log.ts";
+import { exportAudit } from "./export-audit.ts";
 
 /** Gives the id under which a name's audit entries stand; what is no name of an agent is an id already. */
 export type ResolveSubject = (projectId: string, nameOrId: string) => Promise<string>;
@@ -20,7 +21,7 @@ export type ResolveSubject = (projectId: string, nameOrId: string) => Promise<st
 export function createAuditRpc(
   db: Db,
   resolveSubject: ResolveSubject,
-): Pick<ServiceImpl<typeof EventService>, "listAuditEntries"> {
+): Pick<ServiceImpl<typeof EventService>, "listAuditEntries" | "exportAuditEntries"> {
   return {
     async listAuditEntries(request, context) {
       const { projectId } = callerOf(context);
@@ -40,6 +41,16 @@ export function createAuditRpc(
       );
       return { entries: entries.map(toMessage), nextPageToken };
     },
+
+    async *exportAuditEntries(request, context) {
+      const caller = callerOf(context);
+      const { projectId } = caller;
+      const subject = request.subject === "" ? undefined : await resolveSubject(projectId, request.subject);
+      const filter = filterOf(projectId, subject, { ...request, orderBy: "time" });
+      for await (const row of exportAudit(db, caller, filter, request.after, context.signal)) {
+        yield { entry: toMessage(row) };
+      }
+    },
   };
 }
 
@@ -51,7 +62,7 @@ function filterKey(request: ListAuditEntriesRequest): unknown {
 function filterOf(
   projectId: string,
   subject: string | undefined,
-  request: ListAuditEntriesRequest,
+  request: Omit<ListAuditEntriesRequest, "$typeName" | "pageSize" | "pageToken">,
 ): AuditFilter {
   return {
     projectId,

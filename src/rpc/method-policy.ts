@@ -72,6 +72,7 @@ const eventService = {
   watchEvents: { roles: readers, audit: "reads" },
   listEvents: { roles: readers, audit: "reads" },
   listAuditEntries: { roles: readers, audit: "reads" },
+  exportAuditEntries: { roles: readers, audit: "reads" },
 } satisfies PolicyOf<typeof EventService>;
 
 const tokenService = {

@@ -47,6 +47,7 @@ const allowed: Readonly<Record<string, readonly Role[]>> = {
   WatchEvents: ["viewer", "operator"],
   ListEvents: ["viewer", "operator"],
   ListAuditEntries: ["viewer", "operator"],
+  ExportAuditEntries: ["viewer", "operator"],
   CreateToken: ["operator"],
   ListTokens: ["operator"],
   GetToken: ["operator"],

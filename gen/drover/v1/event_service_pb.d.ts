@@ -336,6 +336,88 @@ export declare type ListAuditEntriesRequest = Message<"drover.v1.ListAuditEntrie
 export declare const ListAuditEntriesRequestSchema: GenMessage<ListAuditEntriesRequest>;
 
 /**
+ * Request of ExportAuditEntries.
+ *
+ * @generated from message drover.v1.ExportAuditEntriesRequest
+ */
+export declare type ExportAuditEntriesRequest = Message<"drover.v1.ExportAuditEntriesRequest"> & {
+  /**
+   * Only entries on this subject: an id, or the name of an agent that is enrolled now.
+   *
+   * @generated from field: string subject = 1;
+   */
+  subject: string;
+
+  /**
+   * Only entries by this actor.
+   *
+   * @generated from field: string actor = 2;
+   */
+  actor: string;
+
+  /**
+   * Only entries with one of these actions.
+   *
+   * @generated from field: repeated string action = 3;
+   */
+  action: string[];
+
+  /**
+   * Only entries on this field.
+   *
+   * @generated from field: string field = 4;
+   */
+  field: string;
+
+  /**
+   * Only entries at or after this time.
+   *
+   * @generated from field: google.protobuf.Timestamp since = 5;
+   */
+  since?: Timestamp | undefined;
+
+  /**
+   * Only entries before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp until = 6;
+   */
+  until?: Timestamp | undefined;
+
+  /**
+   * Id of the last entry that came: only those after it. OUT_OF_RANGE where it is not kept any more.
+   *
+   * @generated from field: string after = 7;
+   */
+  after: string;
+};
+
+/**
+ * Describes the message drover.v1.ExportAuditEntriesRequest.
+ * Use `create(ExportAuditEntriesRequestSchema)` to create a new message.
+ */
+export declare const ExportAuditEntriesRequestSchema: GenMessage<ExportAuditEntriesRequest>;
+
+/**
+ * One message of ExportAuditEntries.
+ *
+ * @generated from message drover.v1.ExportAuditEntriesResponse
+ */
+export declare type ExportAuditEntriesResponse = Message<"drover.v1.ExportAuditEntriesResponse"> & {
+  /**
+   * One entry.
+   *
+   * @generated from field: drover.v1.AuditEntry entry = 1;
+   */
+  entry?: AuditEntry | undefined;
+};
+
+/**
+ * Describes the message drover.v1.ExportAuditEntriesResponse.
+ * Use `create(ExportAuditEntriesResponseSchema)` to create a new message.
+ */
+export declare const ExportAuditEntriesResponseSchema: GenMessage<ExportAuditEntriesResponse>;
+
+/**
  * Response of ListAuditEntries.
  *
  * @generated from message drover.v1.ListAuditEntriesResponse
@@ -401,6 +483,17 @@ export declare const EventService: GenService<{
     methodKind: "unary";
     input: typeof ListAuditEntriesRequestSchema;
     output: typeof ListAuditEntriesResponseSchema;
+  },
+  /**
+   * Streams audit entries, the oldest first, up to the moment of the call: all that were committed by then, and none
+   * twice. An export that broke off goes on after the last entry that came.
+   *
+   * @generated from rpc drover.v1.EventService.ExportAuditEntries
+   */
+  exportAuditEntries: {
+    methodKind: "server_streaming";
+    input: typeof ExportAuditEntriesRequestSchema;
+    output: typeof ExportAuditEntriesResponseSchema;
   },
 }>;
 

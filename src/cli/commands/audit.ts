@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import type { Query } from "../api.ts";
 import { repeated } from "../arguments.ts";
 import { instantText, orDash } from "../cell-text.ts";
 import {
@@ -11,6 +12,7 @@ import {
   withListFlags,
 } from "../client-command.ts";
 import { listPages } from "../list-pages.ts";
+import { printJson } from "../output.ts";
 import type { AuditEntryJson } from "../resources.ts";
 import type { Column } from "../table.ts";
 import { parseInstant } from "../time-arguments.ts";
@@ -23,6 +25,7 @@ interface AuditFlags extends ClientFlags, ListFlags {
   since?: string;
   until?: string;
   orderBy?: string;
+  export?: true;
 }
 
 export function addAudit(program: Command): void {
@@ -36,6 +39,12 @@ export function addAudit(program: Command): void {
     .option("--field <field>", "only on this field, such as status")
     .option("--since <time>", "only since then: 1h back from now, or a time", instant)
     .option("--until <time>", "only before then: 1h back from now, or a time", instant)
+    .addOption(
+      new Option("--export", "print all of them, the oldest first, each as a line of JSON").conflicts([
+        "orderBy",
+        "limit",
+      ]),
+    )
     .addOption(new Option("--order-by <order>", "the order").choices(["time", "time desc"]));
   withClientFlags(withListFlags(command)).action(listAuditEntries);
 }
@@ -43,6 +52,10 @@ export function addAudit(program: Command): void {
 async function listAuditEntries(flags: AuditFlags): Promise<void> {
   const { subject, actor, action, field, since, until, orderBy } = flags;
   const query = { subject, actor, action, field, since, until, orderBy };
+  if (flags.export === true) {
+    await exportEntries(flags, { ...query, orderBy: "time" });
+    return;
+  }
   const listing = await listPages<AuditEntryJson>(
     apiFor(flags),
     "/api/v1/audit",
@@ -51,6 +64,21 @@ async function listAuditEntries(flags: AuditFlags): Promise<void> {
     limitOf(flags),
   );
   printListing(flags, listing, columns, "audit entries");
+}
+
+/** Page by page, so that memory does not grow with the log, and a page whose connection broke is asked for again. */
+async function exportEntries(flags: AuditFlags, query: Query): Promise<void> {
+  const api = apiFor(flags);
+  let pageToken: string | undefined;
+  do {
+    const { value } = await api.get<{ entries?: AuditEntryJson[]; nextPageToken?: string }>("/api/v1/audit", {
+      ...query,
+      pageSize: 1000,
+      pageToken,
+    });
+    for (const entry of value.entries ?? []) printJson(JSON.stringify(entry));
+    pageToken = value.nextPageToken || undefined;
+  } while (pageToken !== undefined);
 }
 
 const columns: readonly Column<AuditEntryJson>[] = [
