@@ -8,6 +8,7 @@ export const comments = {
   "drover.v1.Agent.current_task": "The task that the newest heartbeat named, where it was this agent's to name.",
   "drover.v1.Agent.device_info": "What the agent says of its machine.",
   "drover.v1.Agent.drain_deadline": "When what it still holds goes back; absent where it does not drain, or has as long as its work takes.",
+  "drover.v1.Agent.flapping": "Lost and back again and again of late; it lasts until the agent has not been lost for a while.",
   "drover.v1.Agent.gauges": "The newest measurements, such as a hash rate, by name.",
   "drover.v1.Agent.id": "Id that outlives the name: agent_ and a UUIDv7.",
   "drover.v1.Agent.labels": "Labels given at enrollment or in a heartbeat.",

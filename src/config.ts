@@ -1,5 +1,7 @@
 import { z } from "zod";
 import type { TlsPaths } from "./doors/tls-files.ts";
+
+import { LONGEST_MS } from "./heartbeat/decide-pace.ts";
 import type { BrakeSettings } from "./liveness/decide-brake.ts";
 import { findThresholdClashes, type LivenessThresholds } from "./liveness/thresholds.ts";
 import { parseDuration, printDuration } from "./runtime/duration.ts";
@@ -402,7 +404,12 @@ export function readConfig(
 /** Settings that are good by themselves and cannot work together: the inequality that fails. */
 function findClashes(config: Config): string[] {
   const { leaseMs, heartbeatIntervalMs, retryBackoffMs, retryBackoffMaxMs } = config;
-  const clashes = findThresholdClashes(thresholdsOf(config));
+  const thresholds = thresholdsOf(config);
+  const clashes = findThresholdClashes(thresholds);
+  // A large fleet is told a longer one, and the thresholds follow it.
+  const longest = { ...thresholds, intervalMs: Math.max(heartbeatIntervalMs, LONGEST_MS) };
+  if (clashes.length === 0)
+    clashes.push(...findThresholdClashes(longest, "the longest interval that a large fleet is told"));
   // One lost heartbeat, and one that is late, must not cost a lease.
   if (leaseMs < 3 * heartbeatIntervalMs) {
     const [lease, interval] = [printDuration(leaseMs), printDuration(heartbeatIntervalMs)];

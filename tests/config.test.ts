@@ -51,6 +51,16 @@ describe("settings", () => {
     expect(problemsOf({ DROVER_STALE_AFTER: "0.5" })).toMatch(/15s >= 7s500ms/);
   });
 
+  test("so do thresholds that only work together until a large fleet is told a longer interval", () => {
+    // 52.5 s and 55 s by themselves.
+    expect(problemsOf({ DROVER_STALE_AFTER: "3.5" })).toBe(
+      "DROVER_STALE_AFTER x the longest interval that a large fleet is told must be less than DROVER_OFFLINE_AFTER x " +
+        "the longest interval that a large fleet is told + DROVER_OFFLINE_GRACE, and 3h30m >= 3h10s: " +
+        "an agent would be offline before it is stale.",
+    );
+    expect(problemsOf({ DROVER_STALE_AFTER: "3" })).toBe("");
+  });
+
   test.each(["0", "-1", "two", "1e3", "1001", "2s"])("%s is no number of intervals", (text) => {
     expect(problemsOf({ DROVER_OFFLINE_AFTER: text })).toMatch(
       /DROVER_OFFLINE_AFTER \(--offline-after\) must be a number of intervals/,

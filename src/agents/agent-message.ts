@@ -80,6 +80,7 @@ export function agentToMessage(agent: AgentRecord): MessageInitShape<typeof Agen
     name: agent.name,
     status: statusNumbers[agent.status],
     liveness: livenessNumbers[agent.liveness],
+    flapping: agent.flapping,
     labels: agent.labels,
     capabilities: agent.capabilities,
     gauges: agent.gauges,

@@ -1,6 +1,13 @@
 import { and, eq, inArray, isNull, type SQL, sql } from "drizzle-orm";
 import type { Db, Tx } from "../storage/database.ts";
-import { agentSessions, agentStates, agents, type JsonObject, type Labels } from "../storage/schema.ts";
+import {
+  agentFlaps,
+  agentSessions,
+  agentStates,
+  agents,
+  type JsonObject,
+  type Labels,
+} from "../storage/schema.ts";
 import type { AgentStatus, Liveness } from "./agent.ts";
 import type { CordonState } from "./decide-cordon.ts";
 
@@ -22,6 +29,8 @@ export interface AgentRecord {
   bootId: string | null;
   lastSeenAt: Date | null;
   statusChangedAt: Date;
+  /** Lost again and again of late. */
+  flapping: boolean;
   currentTaskId: string | null;
   currentLeaseEpoch: bigint | null;
   cordon: CordonState;
@@ -46,6 +55,8 @@ const recordColumns = {
   bootId: agentSessions.bootId,
   lastSeenAt: agentStates.lastSeenAt,
   statusChangedAt: agentStates.statusChangedAt,
+  flapping: sql<boolean>`EXISTS (SELECT 1 FROM agent_flaps f
+    WHERE f.project_id = ${agents.projectId} AND f.agent_id = ${agents.id} AND f.flapping)`.as("flapping"),
   currentTaskId: agentStates.currentTaskId,
   currentLeaseEpoch: agentStates.currentLeaseEpoch,
   cordon: agentStates.cordon,
@@ -295,6 +306,9 @@ export async function markRemoved(tx: Tx, projectId: string, agentId: string): P
   await tx
     .delete(agentSessions)
     .where(and(eq(agentSessions.projectId, projectId), eq(agentSessions.agentId, agentId)));
+  await tx
+    .delete(agentFlaps)
+    .where(and(eq(agentFlaps.projectId, projectId), eq(agentFlaps.agentId, agentId)));
   await tx
     .delete(agentStates)
     .where(and(eq(agentStates.projectId, projectId), eq(agentStates.agentId, agentId)));

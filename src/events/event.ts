@@ -9,6 +9,9 @@ export const eventTypes = [
   "agent.cordoned",
   "agent.draining",
   "agent.uncordoned",
+
+  "agent.flapping_started",
+  "agent.flapping_ended",
   "agent.removed",
   "error.reported",
   "issue.closed",

@@ -15,7 +15,7 @@ export interface Pace {
 }
 
 /** However large the fleet is: an agent that is not heard for hours says nothing. */
-const LONGEST_MS = 3_600_000;
+export const LONGEST_MS = 3_600_000;
 /** Shares of the interval. */
 const LEAST_SPREAD = 0.1;
 const MOST_SPREAD = 0.25;

@@ -11,6 +11,7 @@ import {
   lockWatched,
   writeLiveness,
 } from "./liveness-store.ts";
+import { noteLosses } from "./note-flaps.ts";
 import type { LivenessThresholds } from "./thresholds.ts";
 
 /** A committed loss of an agent, for those who are told of it. */
@@ -53,6 +54,7 @@ export async function markSilent(
   if (changes.length > 0) await writeLiveness(tx, changes);
   await appendAudit(tx, losses.map(auditOf));
   await appendEvents(tx, told.map(agentChanged));
+  await noteLosses(tx, losses, watch.nowMs);
   return losses;
 }
 

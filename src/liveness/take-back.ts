@@ -14,6 +14,7 @@ import { writeBrake } from "./brake-store.ts";
 import { allowanceOf, type BrakeSettings, spend } from "./decide-brake.ts";
 import { maySomeoneBeDue, type Watch } from "./decide-liveness.ts";
 import { lockOffline } from "./liveness-store.ts";
+import { restFlaps } from "./note-flaps.ts";
 import { type LivenessThresholds, missingAfterMs } from "./thresholds.ts";
 
 /** What one transaction took back, and whether there may be more of it. */
@@ -43,6 +44,7 @@ const AGENTS_AT_ONCE = 20;
  * In a project that lost most of its agents at once it does so slowly, or not at all.
  */
 export async function takeBack(tx: Tx, watch: Watch, settings: TakeBackSettings): Promise<TakenBack> {
+  await restFlaps(tx, watch.nowMs);
   const brakes = await applyBrakes(tx, watch, settings.brake, settings.thresholds);
   const braked = [...brakes.engaged.keys()];
   const spared: Spared = { projectIds: braked, silentForMs: missingAfterMs(settings.thresholds) };

@@ -46,15 +46,21 @@ interface Term {
   ms: number;
 }
 
-/** Thresholds that are good each by itself and cannot work together: the inequality that fails, and why it must hold. */
-export function findThresholdClashes(thresholds: LivenessThresholds): string[] {
-  return inequalitiesOf(thresholds)
+/**
+ * Thresholds that are good each by itself and cannot work together: the inequality that fails, and why it must hold.
+ * `interval` names the one that they are given for.
+ */
+export function findThresholdClashes(
+  thresholds: LivenessThresholds,
+  interval = "DROVER_HEARTBEAT_INTERVAL",
+): string[] {
+  return inequalitiesOf(thresholds, interval)
     .filter(({ smaller, larger }) => smaller.ms >= larger.ms)
     .map(print);
 }
 
-function inequalitiesOf(thresholds: LivenessThresholds): Inequality[] {
-  const interval = { settings: "DROVER_HEARTBEAT_INTERVAL", ms: thresholds.intervalMs };
+function inequalitiesOf(thresholds: LivenessThresholds, words: string): Inequality[] {
+  const interval = { settings: words, ms: thresholds.intervalMs };
   const stale = { settings: `DROVER_STALE_AFTER x ${interval.settings}`, ms: staleAfterMs(thresholds) };
   const offline = {
     settings: `DROVER_OFFLINE_AFTER x ${interval.settings} + DROVER_OFFLINE_GRACE`,

@@ -177,6 +177,23 @@ export const livenessWatch = pgTable(
   () => [check("liveness_watch_one_row", sql`only_row`)],
 );
 
+/** Agents that were lost lately, and which of them are lost again and again. */
+export const agentFlaps = pgTable(
+  "agent_flaps",
+  {
+    projectId: uuid("project_id").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    /** Losses as of then, each counting less as time goes by. */
+    score: doublePrecision("score").notNull(),
+    scoredAt: instant("scored_at").notNull(),
+    flapping: boolean("flapping").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.projectId, table.agentId] }),
+    index("agent_flaps_by_age").on(table.scoredAt),
+  ],
+);
+
 /** Projects that lost most or all of their agents at once: how slowly tasks go back there. */
 export const livenessBrakes = pgTable("liveness_brakes", {
   projectId: uuid("project_id").primaryKey(),

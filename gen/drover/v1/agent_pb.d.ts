@@ -143,6 +143,13 @@ export declare type Agent = Message<"drover.v1.Agent"> & {
    * @generated from field: google.protobuf.Timestamp drain_deadline = 18;
    */
   drainDeadline?: Timestamp | undefined;
+
+  /**
+   * Lost and back again and again of late; it lasts until the agent has not been lost for a while.
+   *
+   * @generated from field: bool flapping = 20;
+   */
+  flapping: boolean;
 };
 
 /**
