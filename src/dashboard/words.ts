@@ -1,8 +1,10 @@
 /** What the contract's enums are called on the screen, and in which tone. */
 import { AgentStatus, Liveness } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
-import { TaskState } from "../../gen/drover/v1/task_pb.js";
+import { RunStatus } from "../../gen/drover/v1/run_pb.js";
+import { AttemptOutcome, TaskState } from "../../gen/drover/v1/task_pb.js";
 import { TokenRole } from "../../gen/drover/v1/token_service_pb.js";
+import { IssueState, SyncState } from "../../gen/drover/v1/tracker_pb.js";
 
 /** The colours that mean something; each stands beside a word or a shape, never alone. */
 export type Tone = "good" | "work" | "ready" | "warn" | "bad" | "quiet";
@@ -61,6 +63,42 @@ export const roleWords = {
   [TokenRole.OPERATOR]: { key: "operator", label: "Operator", tone: "bad" },
   [TokenRole.VIEWER]: { key: "viewer", label: "Viewer", tone: "good" },
 } satisfies Record<TokenRole, Word>;
+
+export const runWords = {
+  [RunStatus.UNSPECIFIED]: unknown,
+  [RunStatus.RUNNING]: { key: "running", label: "Running", tone: "work" },
+  [RunStatus.OK]: { key: "ok", label: "OK", tone: "good" },
+  [RunStatus.WARNING]: { key: "warning", label: "Warning", tone: "warn" },
+  [RunStatus.ERROR]: { key: "error", label: "Error", tone: "bad" },
+  [RunStatus.INTERRUPTED]: { key: "interrupted", label: "Interrupted", tone: "warn" },
+} satisfies Record<RunStatus, Word>;
+
+export const outcomeWords = {
+  [AttemptOutcome.UNSPECIFIED]: { key: "open", label: "At work", tone: "work" },
+  [AttemptOutcome.SUCCEEDED]: { key: "succeeded", label: "Succeeded", tone: "good" },
+  [AttemptOutcome.FAILED]: { key: "failed", label: "Failed", tone: "bad" },
+  [AttemptOutcome.AGENT_FAILED]: { key: "failed", label: "Agent failed", tone: "bad" },
+  [AttemptOutcome.TIMED_OUT]: { key: "failed", label: "Timed out", tone: "bad" },
+  [AttemptOutcome.LOST]: { key: "offline", label: "Agent lost", tone: "warn" },
+  [AttemptOutcome.RETURNED]: { key: "pending", label: "Returned", tone: "quiet" },
+  [AttemptOutcome.CANCELLED]: { key: "cancelled", label: "Cancelled", tone: "quiet" },
+  [AttemptOutcome.SET_ASIDE]: { key: "quarantined", label: "Set aside", tone: "warn" },
+} satisfies Record<AttemptOutcome, Word>;
+
+export const syncWords = {
+  [SyncState.UNSPECIFIED]: unknown,
+  [SyncState.NEVER]: { key: "never", label: "Not synced yet", tone: "quiet" },
+  [SyncState.SYNCED]: { key: "ok", label: "Synced", tone: "good" },
+  [SyncState.UNFINISHED]: { key: "leased", label: "Unfinished", tone: "work" },
+  [SyncState.RATE_LIMITED]: { key: "stale", label: "Rate limited", tone: "warn" },
+  [SyncState.FAILED]: { key: "failed", label: "Failed", tone: "bad" },
+} satisfies Record<SyncState, Word>;
+
+export const issueWords = {
+  [IssueState.UNSPECIFIED]: unknown,
+  [IssueState.OPEN]: { key: "open", label: "Open", tone: "good" },
+  [IssueState.CLOSED]: { key: "closed", label: "Closed", tone: "quiet" },
+} satisfies Record<IssueState, Word>;
 
 /** The word of a number that a newer server may know and this page does not. */
 export function wordOf<E extends number>(words: Record<E, Word>, value: E): Word {

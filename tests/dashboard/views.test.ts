@@ -2,6 +2,7 @@ import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { TaskState } from "../../gen/drover/v1/task_pb.js";
 import { launchChromium } from "../helpers/chromium.ts";
 import { type ControlPlaneProcess, spawnControlPlane } from "../helpers/control-plane.ts";
 import { connectFleet, type Fleet, type OperatorApi } from "../helpers/fleet-api.ts";
@@ -13,6 +14,7 @@ let fleet: Fleet;
 let operator: OperatorApi;
 let demo: DemoFleet;
 let browser: Browser;
+let failed: string;
 let beating: ReturnType<typeof setInterval>;
 
 beforeAll(async () => {
@@ -33,6 +35,8 @@ beforeAll(async () => {
   fleet = connectFleet({ httpUrl: server.httpUrl, grpcTarget: server.grpcAddress });
   operator = fleet.operator(server.operatorToken);
   demo = await makeDemoFleet(fleet, operator);
+  const { tasks } = await operator.tasks.listTasks({ state: [TaskState.FAILED] });
+  failed = tasks[0]?.id ?? "";
   for (let round = 0; round < 3; round++) await demo.beat();
   beating = setInterval(() => void demo.beat().catch(() => {}), 400);
 }, 120_000);
@@ -49,8 +53,12 @@ const views = [
   { name: "fleet", hash: "#/fleet", shows: '[data-agent="gpu-1"]' },
   { name: "agent", hash: "#/agents/gpu-4", shows: "text=fallen off the bus" },
   { name: "agent-busy", hash: "#/agents/gpu-1", shows: ".gauge-line" },
+  { name: "task", hash: "#/task-that-failed", shows: "text=best64.rule" },
   { name: "tasks", hash: "#/tasks", shows: "[data-task]" },
   { name: "errors", hash: "#/errors", shows: ".group" },
+  { name: "events", hash: "#/events", shows: ".event-rows li" },
+  { name: "runs", hash: "#/runs", shows: ".empty, .group" },
+  { name: "trackers", hash: "#/trackers", shows: ".empty, .group" },
   { name: "audit", hash: "#/audit", shows: ".audit-rows li" },
   { name: "tokens", hash: "#/tokens", shows: '[role="table"] .grid-row' },
 ] as const;
@@ -66,14 +74,14 @@ describe.each(["light", "dark"] as const)("in %s", (theme) => {
       const checked = await openDashboard(browser, `${server.httpUrl}/`, { ...options, bypassCsp: true });
       try {
         for (const { name, hash, shows } of views) {
-          await see(tab, hash, shows);
+          await see(tab, name === "task" ? `#/tasks/${failed}` : hash, shows);
           await shoot(tab.page, `${name}-${size}-${theme}`);
           const { width } = sizes[size];
           expect(
             await tab.page.evaluate(() => document.documentElement.scrollWidth),
             name,
           ).toBeLessThanOrEqual(width);
-          await see(checked, hash, shows);
+          await see(checked, name === "task" ? `#/tasks/${failed}` : hash, shows);
           barriers.push(...(await findBarriers(checked.page)).map((barrier) => `${name}: ${barrier}`));
         }
         expect(barriers).toEqual([]);

@@ -3,9 +3,11 @@ import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { EventService } from "../../../gen/drover/v1/event_service_pb.js";
 import { FleetService } from "../../../gen/drover/v1/fleet_service_pb.js";
+import { PassService } from "../../../gen/drover/v1/pass_service_pb.js";
 import { ProjectService } from "../../../gen/drover/v1/project_service_pb.js";
 import { TaskService } from "../../../gen/drover/v1/task_service_pb.js";
 import { TokenService } from "../../../gen/drover/v1/token_service_pb.js";
+import { TrackerService } from "../../../gen/drover/v1/tracker_service_pb.js";
 import { hearServerTime } from "../live/clock.ts";
 import { project } from "./project.ts";
 import { endSession, session } from "./session.ts";
@@ -40,4 +42,6 @@ export const fleet = createClient(FleetService, transport);
 export const tasks = createClient(TaskService, transport);
 export const events = createClient(EventService, transport);
 export const tokens = createClient(TokenService, transport);
+export const passes = createClient(PassService, transport);
+export const trackers = createClient(TrackerService, transport);
 export const projects = createClient(ProjectService, transport);

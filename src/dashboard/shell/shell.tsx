@@ -6,9 +6,11 @@ import { AuditView } from "../views/audit/audit-view.tsx";
 import { ErrorsView } from "../views/errors/errors-view.tsx";
 import { EventsView } from "../views/events/events-view.tsx";
 import { FleetView } from "../views/fleet/fleet-view.tsx";
+import { RunsView } from "../views/runs/runs-view.tsx";
 import { TaskView } from "../views/tasks/task-view.tsx";
 import { TasksView } from "../views/tasks/tasks-view.tsx";
 import { TokensView } from "../views/tokens/tokens-view.tsx";
+import { TrackersView } from "../views/trackers/trackers-view.tsx";
 import { Header } from "./header.tsx";
 import { Navigation } from "./navigation.tsx";
 import { NotFound } from "./not-found.tsx";
@@ -54,6 +56,10 @@ function View() {
       return id === undefined ? <TasksView /> : <TaskView key={id} id={id} />;
     case "errors":
       return <ErrorsView />;
+    case "runs":
+      return <RunsView />;
+    case "trackers":
+      return <TrackersView />;
     case "events":
       return <EventsView />;
     case "audit":

@@ -31,6 +31,19 @@ export function AgentActions({ agent, onDone }: { agent: Agent; onDone: () => vo
         </p>
       </Action>
       <Action
+        label="Rotate token"
+        question={`Have ${name} rotate its token?`}
+        onDone={done}
+        run={async () => {
+          await fleet.sendCommand({ agent: name, kind: "rotateToken", requestId: newRequestId() });
+          return `${name} is told to rotate its token.`;
+        }}
+      >
+        <p>
+          The agent asks for a new token and uses it; the one it has now ends with the new one's first use.
+        </p>
+      </Action>
+      <Action
         label="Remove"
         question={`Remove ${name} for good?`}
         danger

@@ -5,6 +5,7 @@ import { topics } from "../../live/topics.ts";
 import { Badge } from "../../parts/badge.tsx";
 import { CopyText } from "../../parts/copy.tsx";
 import { Empty } from "../../parts/empty.tsx";
+import { Explain } from "../../parts/explain.tsx";
 import { Icon } from "../../parts/icon.tsx";
 import { ReadingView } from "../../parts/reading-view.tsx";
 import { href } from "../../router.ts";
@@ -41,6 +42,7 @@ export function AgentView({ name }: { name: string }) {
             <Badge word={wordOf(livenessWords, value.liveness)} />
             {isOperator.value && <AgentActions agent={value} onDone={() => agent.refresh()} />}
           </div>
+          <Explain of={name} read={async () => (await fleet.explainAgent({ agent: name })).explanation} />
           <StateTimeline agent={value} />
           <div class="columns">
             <div class="column">

@@ -85,15 +85,15 @@ function Row({ event }: { event: Event }) {
     .map((name) => `${name} ${String(data[name])}`);
   return (
     <li data-event={event.type}>
+      <time class="number faint" title={fullTime(ms)}>
+        {clockTime(ms)}
+      </time>
+      <code class="action">{event.type}</code>
+      <span class="event-subject">
+        <Subject id={event.subject} />
+      </span>
       <details>
-        <summary>
-          <time class="number faint" title={fullTime(ms)}>
-            {clockTime(ms)}
-          </time>
-          <code class="action">{event.type}</code>
-          <Subject id={event.subject} />
-          <span class="detail">{words.join(" · ")}</span>
-        </summary>
+        <summary>{words.length === 0 ? "data" : words.join(" · ")}</summary>
         <JsonView value={toJson(EventSchema, event)} />
       </details>
     </li>

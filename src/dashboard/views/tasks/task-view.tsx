@@ -7,6 +7,7 @@ import { topics } from "../../live/topics.ts";
 import { Badge, Labels } from "../../parts/badge.tsx";
 import { CopyText } from "../../parts/copy.tsx";
 import { Empty } from "../../parts/empty.tsx";
+import { Explain } from "../../parts/explain.tsx";
 import { Icon } from "../../parts/icon.tsx";
 import { JsonView, ValueView } from "../../parts/json-view.tsx";
 import { Panel } from "../../parts/panel.tsx";
@@ -14,6 +15,7 @@ import { ReadingView } from "../../parts/reading-view.tsx";
 import { TimeAgo } from "../../parts/time-ago.tsx";
 import { href } from "../../router.ts";
 import { stateWords, wordOf } from "../../words.ts";
+import { Attempts } from "./attempts.tsx";
 import { TaskActions } from "./task-actions.tsx";
 import { Priority } from "./task-rows.tsx";
 
@@ -40,6 +42,7 @@ export function TaskView({ id }: { id: string }) {
             <Badge word={wordOf(stateWords, value.state)} />
             {isOperator.value && <TaskActions task={value} onDone={() => task.refresh()} />}
           </div>
+          <Explain of={id} read={async () => (await tasks.explainTask({ task: id })).explanation} />
           <Work task={value} />
           <div class="columns">
             <div class="column">
@@ -50,9 +53,15 @@ export function TaskView({ id }: { id: string }) {
                 <ValueView value={value.result} none="There is no result yet." />
               </Panel>
               <StaleResults task={value} />
+              {value.checkpoint !== undefined && (
+                <Panel title="Checkpoint, where the next attempt begins">
+                  <ValueView value={value.checkpoint} none="" />
+                </Panel>
+              )}
             </div>
             <div class="column">
               <Facts task={value} />
+              <Attempts task={value} />
             </div>
           </div>
           <p class="faint id-line">
@@ -128,6 +137,19 @@ function Facts({ task }: { task: Task }) {
             <dt>Next try</dt>
             <dd>
               <TimeAgo time={task.nextAttemptAt} />
+            </dd>
+          </>
+        )}
+        {(task.requiredCapabilities.length > 0 || Object.keys(task.requiredLabels).length > 0) && (
+          <>
+            <dt>Needs</dt>
+            <dd>
+              <Labels
+                labels={{
+                  ...Object.fromEntries(task.requiredCapabilities.map((each) => [each, ""])),
+                  ...task.requiredLabels,
+                }}
+              />
             </dd>
           </>
         )}
