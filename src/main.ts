@@ -31,7 +31,7 @@ export async function serve(flags: FlagValues): Promise<void> {
     try {
       await controlPlane.start();
       announce(controlPlane.addresses, config, tokenFile);
-      announceDashboard(controlPlane.addresses.http, controlPlane.signInCode(project.id));
+      announceDashboard(controlPlane.addresses.http, config, controlPlane.signInCode(project.id));
       await stopRequested;
       console.log("Stopping.");
       giveUpStopping(logger);
@@ -126,10 +126,15 @@ function announce(
 }
 
 /** The code stands in the fragment, which browsers keep to themselves: no request and no log carries it. */
-function announceDashboard({ host, port }: { host: string; port: number }, code: string): void {
+function announceDashboard(
+  { host, port }: { host: string; port: number },
+  { tlsCert }: Config,
+  code: string,
+): void {
   const anywhere = host === "0.0.0.0" || host === "::";
   const address = printAddress({ host: anywhere ? "127.0.0.1" : host, port });
-  console.log(`Dashboard: http://${address}/#/sign-in/${code} (signs in once, within 15 minutes)`);
+  const scheme = tlsCert === undefined ? "http" : "https";
+  console.log(`Dashboard: ${scheme}://${address}/#/sign-in/${code} (signs in once, within 15 minutes)`);
 }
 
 function printAddress({ host, port }: { host: string; port: number }): string {

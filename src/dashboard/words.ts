@@ -1,5 +1,5 @@
 /** What the contract's enums are called on the screen, and in which tone. */
-import { AgentStatus, Liveness } from "../../gen/drover/v1/agent_pb.js";
+import { AgentStatus, Cordon, Liveness } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { RunStatus } from "../../gen/drover/v1/run_pb.js";
 import { AttemptOutcome, TaskState } from "../../gen/drover/v1/task_pb.js";
@@ -33,6 +33,13 @@ export const livenessWords = {
   [Liveness.STALE]: { key: "stale", label: "Stale", tone: "warn" },
   [Liveness.OFFLINE]: { key: "offline", label: "Offline", tone: "bad" },
 } satisfies Record<Liveness, Word>;
+
+export const cordonWords = {
+  [Cordon.UNSPECIFIED]: unknown,
+  [Cordon.NONE]: unknown,
+  [Cordon.DRAINING]: { key: "draining", label: "Draining", tone: "warn" },
+  [Cordon.CORDONED]: { key: "cordoned", label: "Cordoned", tone: "warn" },
+} satisfies Record<Cordon, Word>;
 
 export const stateWords = {
   [TaskState.UNSPECIFIED]: unknown,

@@ -93,8 +93,8 @@ describe("a stranger with the screen alone", { timeout: 120_000 }, () => {
   test("enrolls an agent by the command on the screen", async () => {
     await tab.page.getByLabel("Name of the agent").fill("stranger-1");
     await tab.page.getByRole("button", { name: "Make the enroll command" }).click();
-    const command = await tab.page.locator(".enroll-command pre").innerText();
-    agentGroup = runInShell(command);
+    const command = await tab.page.locator(".enroll-command pre").textContent();
+    agentGroup = runInShell(command ?? "");
     await tab.page
       .locator('[data-agent="stranger-1"] .cell-liveness', { hasText: "Live" })
       .waitFor({ timeout: 60_000 });

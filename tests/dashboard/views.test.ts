@@ -81,6 +81,8 @@ describe.each(["light", "dark"] as const)("in %s", (theme) => {
             await tab.page.evaluate(() => document.documentElement.scrollWidth),
             name,
           ).toBeLessThanOrEqual(width);
+          // What differs between the themes are colours, which the wide pages have all of.
+          if (size === "mobile" && theme === "dark") continue;
           await see(checked, name === "task" ? `#/tasks/${failed}` : hash, shows);
           barriers.push(...(await findBarriers(checked.page)).map((barrier) => `${name}: ${barrier}`));
         }

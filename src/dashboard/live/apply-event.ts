@@ -33,7 +33,9 @@ export function applyEvent(event: Event): boolean {
       dropAgent(event.subject);
       return false;
     case "agent.enrolled":
-    case "agent.cordon_changed":
+    case "agent.cordoned":
+    case "agent.draining":
+    case "agent.uncordoned":
     case "error.reported":
       return true;
     default:

@@ -1,8 +1,21 @@
+import { Cordon } from "../../../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../../../gen/drover/v1/error_report_pb.js";
 import type { Condition } from "./filter-agents.ts";
 
 /** What agents are asked for besides their status and liveness. */
 export const conditions: readonly Condition[] = [
+  {
+    key: "draining",
+    label: "Draining",
+    explains: "finishes what it holds and gets nothing new",
+    holds: ({ agent }) => agent.cordon === Cordon.DRAINING,
+  },
+  {
+    key: "cordoned",
+    label: "Cordoned",
+    explains: "gets no new tasks until it is uncordoned",
+    holds: ({ agent }) => agent.cordon === Cordon.CORDONED,
+  },
   {
     key: "failing",
     label: "With errors",

@@ -32,7 +32,9 @@ export function FleetSummary({ rows, filter }: { rows: readonly AgentRow[]; filt
         name="Conditions"
         parameter="only"
         chosen={filter.conditions}
-        words={conditions.map(({ key, label, explains }) => ({ key, label, tone: "warn", title: explains }))}
+        words={conditions
+          .filter(({ key }) => of("only", key) > 0 || filter.conditions.has(key) || key === "failing")
+          .map(({ key, label, explains }) => ({ key, label, tone: "warn", title: explains }))}
         of={of}
       />
     </section>
