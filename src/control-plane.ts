@@ -31,6 +31,7 @@ import {
 } from "./doors/door.ts";
 import { createGrpcDoor } from "./doors/grpc-door.ts";
 import { createHealthService, HealthState } from "./doors/health.ts";
+import { createMetricsPage } from "./doors/metrics-page.ts";
 import { createProbes } from "./doors/probes.ts";
 import { createReflectionServices } from "./doors/reflection.ts";
 import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
@@ -57,7 +58,7 @@ import { HeartbeatPacer } from "./heartbeat/heartbeat-pacer.ts";
 import { createHeartbeatRpc } from "./heartbeat/heartbeat-rpc.ts";
 import { HeartbeatService } from "./heartbeat/heartbeat-service.ts";
 import { findSuperseded, forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
-import { HeartbeatWriter } from "./heartbeat/heartbeat-writer.ts";
+import { type HeartbeatMeasures, HeartbeatWriter } from "./heartbeat/heartbeat-writer.ts";
 import { readLongestInterval } from "./heartbeat/pace-store.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
 import type { AgentCaller, Caller } from "./identity/caller.ts";
@@ -71,6 +72,7 @@ import { createPasses, type Passes } from "./passes/passes.ts";
 import { createProjectRpc } from "./projects/project-rpc.ts";
 import { findProjectByName } from "./projects/project-store.ts";
 import { createAccessInterceptor } from "./rpc/access-interceptor.ts";
+import type { CallMetrics } from "./rpc/call-metrics.ts";
 import { CallRates } from "./rpc/call-rates.ts";
 import { type CheckCertificate, createCertificateCheck } from "./rpc/check-certificate.ts";
 import { createErrorInterceptor, explainError } from "./rpc/error-interceptor.ts";
@@ -81,6 +83,7 @@ import { createValidationInterceptor } from "./rpc/validation-interceptor.ts";
 import { formatId } from "./runtime/resource-id.ts";
 import type { Service } from "./runtime/service.ts";
 import { settledWithin } from "./runtime/settled-within.ts";
+import { createServerMetrics, type ServerMetrics, watchParts } from "./server-metrics.ts";
 import { Assigner } from "./sessions/assigner.ts";
 import { type CommandSource, createCommandSource } from "./sessions/command-source.ts";
 import { SessionRegistry } from "./sessions/session-registry.ts";
@@ -151,7 +154,8 @@ export function createControlPlane(
   const pacer = createPacer(database, config, logger);
   const tasks = createTasks(database, config, pacer, logger);
   const streams = createStreams(database, tasks, report);
-  const heartbeats = createHeartbeats(database, config, tasks, pacer, streams, logger);
+  const measured = createServerMetrics((metric, error) => report(`${metric} could not be read`, error));
+  const heartbeats = createHeartbeats(database, config, tasks, pacer, streams, measured.heartbeats, logger);
   const passes = createHousekeeping(database, config, tasks, report);
   const pruner = new Pruner(
     database,
@@ -188,6 +192,7 @@ export function createControlPlane(
     lastUsed,
     gate,
     checkCertificate,
+    calls: measured.calls,
   });
   const transcoder = createTranscoder({
     services,
@@ -207,6 +212,7 @@ export function createControlPlane(
       createRestDoor(transcoder),
       docs,
       createProbes({ database: () => findSchemaProblem(database), server: async () => health.problem }),
+      createMetricsPage(() => measured.metrics.page()),
       ...createPages(database, codes),
     ],
     corsOrigins: config.corsOrigins,
@@ -216,12 +222,21 @@ export function createControlPlane(
   });
   const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors, admit, tls });
   const waiting = [tasks.waiting, passes.passes];
-  const sweeper = createSweeper(database, config, tasks, logger);
+  const sweeper = createSweeper(database, config, tasks, measured, logger);
   const singletons = [pruner, passes.interrupted, sweeper];
   const { sequencer, feed, watches } = events;
   const readers = [streams.open, feed];
   const writers = [heartbeats.writer, pacer, sequencer];
   const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, ...writers];
+  watchParts(measured, {
+    database,
+    gate,
+    feed,
+    sequencer,
+    sessions: streams.registry,
+    waiting: tasks.waiting,
+    writer: heartbeats.writer,
+  });
   if (tls === undefined) warnOfCleartext(config, logger);
   else background.push(tls);
   const sessions = streams.registry;
@@ -372,7 +387,13 @@ function claimSources(db: Database["db"]): ClaimSources {
   };
 }
 
-function createSweeper(database: Database, config: Config, tasks: Tasks, logger: Logger): LivenessSweeper {
+function createSweeper(
+  database: Database,
+  config: Config,
+  tasks: Tasks,
+  measured: ServerMetrics,
+  logger: Logger,
+): LivenessSweeper {
   const { rules, waiting, unhandled } = tasks;
   return new LivenessSweeper(database, {
     thresholds: thresholdsOf(config),
@@ -380,7 +401,9 @@ function createSweeper(database: Database, config: Config, tasks: Tasks, logger:
     brake: brakeSettingsOf(config),
     giveBack: { backoff: rules.backoff, report: unhandled },
     listener: {
+      swept: (seconds) => measured.swept(seconds),
       lost({ project, agent, from, to, reason }) {
+        measured.lost();
         logger.info({ project, agent, from, to, reason }, "agent liveness changed");
       },
       tasksChanged: (changes) => waiting.announce(changes),
@@ -541,10 +564,11 @@ function createInterceptors(
     lastUsed: LastUsedRecorder;
     gate: ConnectionGate;
     checkCertificate: CheckCertificate | undefined;
+    calls: CallMetrics;
   },
 ): Interceptor[] {
   const { db } = database;
-  const { lastUsed, gate, checkCertificate } = guards;
+  const { lastUsed, gate, checkCertificate, calls } = guards;
   const access = {
     authenticate: (authorization: string | null, mayRenew: boolean) =>
       authenticate(db, authorization, mayRenew),
@@ -560,7 +584,7 @@ function createInterceptors(
     inAll: config.maxCalls,
   });
   return [
-    createErrorInterceptor((method, error) => logger.error({ err: error, method }, "a call failed")),
+    createErrorInterceptor((method, error) => logger.error({ err: error, method }, "a call failed"), calls),
     createAccessInterceptor(access, new GuessLimiter(), rates),
     createValidationInterceptor(validate),
   ];
@@ -594,11 +618,12 @@ function createHeartbeats(
   { held }: Tasks,
   pacer: HeartbeatPacer,
   { registry }: Streams,
+  measures: HeartbeatMeasures,
   logger: Logger,
 ): Heartbeats {
   const listener = createHeartbeatListener(logger, registry);
   const parts = { tasks: held, agentTokenTtlMs: config.agentTokenTtlMs };
-  const writer = new HeartbeatWriter(database, parts, listener);
+  const writer = new HeartbeatWriter(database, parts, listener, measures);
   return { service: new HeartbeatService(database.db, writer, listener), writer, pacer, listener };
 }
 

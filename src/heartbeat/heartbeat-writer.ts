@@ -25,6 +25,14 @@ const CAREFUL_BATCH = 100;
 /** Each holds a connection while it waits for one agent's lock. */
 const PATIENT_LANES = 3;
 
+/** Hears how the writing goes; each is called for every heartbeat or batch, and must cost next to nothing. */
+export interface HeartbeatMeasures {
+  /** A heartbeat was committed, so many seconds after it came. */
+  acknowledged(seconds: number): void;
+  refused(): void;
+  flushed(size: number): void;
+}
+
 interface Submitted {
   readonly beat: Beat;
   readonly plain: PlainBeat | undefined;
@@ -59,12 +67,19 @@ export class HeartbeatWriter implements Service {
   readonly #careful: Database;
   readonly #parts: TakeParts;
   readonly #listener: HeartbeatListener;
+  readonly #measures: HeartbeatMeasures | undefined;
   readonly #batcher: CoalescingBatcher<Submitted, HeartbeatAnswer>;
   readonly #carefulLanes: Lanes<Job>;
   readonly #patientLanes: Lanes<Job>;
 
   /** Opens connections of its own beside those of `database`, which nothing else can keep busy. */
-  constructor(database: Database, parts: TakeParts, listener: HeartbeatListener) {
+  constructor(
+    database: Database,
+    parts: TakeParts,
+    listener: HeartbeatListener,
+    measures?: HeartbeatMeasures,
+  ) {
+    this.#measures = measures;
     this.#plain = database.apart({ maxConnections: BATCHES_AT_ONCE, lockTimeoutMs: LOCK_TIMEOUT_MS });
     this.#careful = database.apart({ maxConnections: CAREFUL_LANES + PATIENT_LANES });
     this.#parts = parts;
@@ -88,6 +103,11 @@ export class HeartbeatWriter implements Service {
     });
   }
 
+  /** Heartbeats that wait or are being written. */
+  get queued(): number {
+    return this.#batcher.size;
+  }
+
   async start(): Promise<void> {
     await this.#batcher.start();
   }
@@ -100,13 +120,25 @@ export class HeartbeatWriter implements Service {
 
   /** Resolves when the beat is durable. Throws NOT_FOUND, ABORTED, UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
   async submit(beat: Beat): Promise<HeartbeatAnswer> {
-    return await this.#batcher.submit({ beat, plain: plainBeatOf(beat) });
+    const measures = this.#measures;
+    const submitted = { beat, plain: plainBeatOf(beat) };
+    if (measures === undefined) return await this.#batcher.submit(submitted);
+    const cameMs = performance.now();
+    try {
+      const answer = await this.#batcher.submit(submitted);
+      measures.acknowledged((performance.now() - cameMs) / 1000);
+      return answer;
+    } catch (error) {
+      measures.refused();
+      throw error;
+    }
   }
 
   async #flush(
     batch: readonly Batched<Submitted>[],
     settle: (place: number, outcome: Promise<Outcome<HeartbeatAnswer>>) => void,
   ): Promise<void> {
+    this.#measures?.flushed(batch.length);
     const plain = batch.flatMap(({ item }) => item.plain ?? []);
     const answers = plain.length === 0 ? NO_ANSWERS : await this.#takePlain(plain);
     const careful: Job[] = [];

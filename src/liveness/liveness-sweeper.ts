@@ -34,6 +34,8 @@ export interface SweepListener {
   drained(changes: readonly CordonChange[]): void;
   /** Because of a mass loss tasks go back more slowly than before, or again as fast as they should; committed. */
   braked(change: BrakeChange): void;
+  /** A round has ended; it took so many seconds. */
+  swept?(seconds: number): void;
   /** A round failed; the next one tries it again. */
   failed(error: unknown): void;
 }
@@ -86,13 +88,15 @@ export class LivenessSweeper implements Service {
     // Everything goes through the connection that holds the lock: who has lost it can write nothing any more.
     const db = await this.#lock.seize();
     if (db === undefined) return;
-    const { thresholds, readLongestInterval } = this.#options;
+    const { thresholds, readLongestInterval, listener } = this.#options;
+    const beganMs = performance.now();
     const intervalMs = Math.max(thresholds.intervalMs, (await readLongestInterval(db)) ?? 0);
     this.#thresholds = { ...thresholds, intervalMs };
     if (this.#someoneMayBeDue) await this.#markSilent(db, stopping);
     // After the marks, since what is to be taken back depends on them. This keeps the watch in every round.
     await this.#takeBack(db, stopping);
     await this.#endDrains(db, stopping);
+    listener.swept?.((performance.now() - beganMs) / 1000);
   }
 
   async #markSilent(db: Db, stopping: AbortSignal): Promise<void> {

@@ -2,7 +2,9 @@ import { create, type DescMessage, type MessageInitShape } from "@bufbuild/proto
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { peerKey } from "../doors/door.ts";
 import { Refusal, type RefusalKind } from "../runtime/refusal.ts";
+import type { CallEnd, CallMetrics } from "./call-metrics.ts";
 
 /** Whose constants the reasons in error details are. */
 const REASON_DOMAIN = "drover";
@@ -28,29 +30,44 @@ export type ReportFailure = (method: string, error: unknown) => void;
  * Maps what a call throws to the codes of the protocols, once for all methods. A refusal is shown as it is; of anything
  * else the caller learns only that the server failed, and the log learns the rest.
  */
-export function createErrorInterceptor(reportFailure: ReportFailure): Interceptor {
+export function createErrorInterceptor(reportFailure: ReportFailure, calls?: CallMetrics): Interceptor {
   return (next) => async (request) => {
     const method = `${request.service.typeName}/${request.method.name}`;
-    const explain = (error: unknown) =>
-      toConnectError(error, request.signal, () => reportFailure(method, error));
+    const ended = calls?.begin(request.method, request.contextValues.get(peerKey).door) ?? unheard;
+    const explain = (error: unknown) => {
+      const explained = toConnectError(error, request.signal, () => reportFailure(method, error));
+      ended(explained.code);
+      return explained;
+    };
     try {
       const response = await next(request);
-      if (!response.stream) return response;
-      return { ...response, message: explainStream(response.message, explain) };
+      if (response.stream) return { ...response, message: explainStream(response.message, explain, ended) };
+      ended("ok");
+      return response;
     } catch (error) {
       throw explain(error);
     }
   };
 }
 
+const unheard = (): void => {};
+
 async function* explainStream<T>(
   messages: AsyncIterable<T>,
   explain: (error: unknown) => unknown,
+  ended: (end: CallEnd) => void,
 ): AsyncIterable<T> {
+  let isOver = false;
   try {
     yield* messages;
+    isOver = true;
+    ended("ok");
   } catch (error) {
+    isOver = true;
     throw explain(error);
+  } finally {
+    // Whoever read the messages went away.
+    if (!isOver) ended(Code.Canceled);
   }
 }
 

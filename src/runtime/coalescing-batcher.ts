@@ -69,6 +69,11 @@ export class CoalescingBatcher<T, R> implements Service {
 
   async start(): Promise<void> {}
 
+  /** How many items wait or are under way. */
+  get size(): number {
+    return this.#count;
+  }
+
   /** Takes no more, and resolves when everything that was taken has its answer. */
   async stop(): Promise<void> {
     this.#isStopping = true;

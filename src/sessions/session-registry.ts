@@ -35,6 +35,12 @@ type Heard = AgentSession & { run: AgentRun };
 export class SessionRegistry implements Service {
   readonly #parts: RegistryParts;
   readonly #open = new Set<AgentSession>();
+
+  /** How many streams are open. */
+  get size(): number {
+    return this.#open.size;
+  }
+
   readonly #byAgent = new Map<string, Heard>();
   readonly #watches = new Map<string, Set<CommandWatch>>();
   #timer: NodeJS.Timeout | undefined;

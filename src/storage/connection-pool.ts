@@ -14,6 +14,12 @@ const WAIT_FOR_FREE_MS = 30_000;
 const FIRST_RETRY_MS = 20;
 const LAST_RETRY_MS = 500;
 
+export interface PoolUse {
+  readonly lent: number;
+  readonly idle: number;
+  readonly waiting: number;
+}
+
 interface Waiter {
   admit(): void;
   refuse(error: Error): void;
@@ -32,6 +38,11 @@ export class ConnectionPool {
   constructor(settings: PoolSettings) {
     this.#settings = settings;
     this.#free = settings.maxConnections;
+  }
+
+  /** Connections that are lent and that are idle, and callers that wait for one. */
+  get use(): PoolUse {
+    return { lent: this.#lent.size, idle: this.#idle.length, waiting: this.#waiting.length };
   }
 
   /** Resolves to a connection that is the caller's until `release`; fails with DatabaseUnavailable. */

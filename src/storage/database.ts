@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { PgTransactionConfig } from "drizzle-orm/pg-core";
 import type { Connection, Rows } from "./connection.ts";
-import { ConnectionPool } from "./connection-pool.ts";
+import { ConnectionPool, type PoolUse } from "./connection-pool.ts";
 import { isRetryable } from "./database-error.ts";
 import { parseDatabaseUrl } from "./database-url.ts";
 import { createDb, type Db } from "./drizzle-client.ts";
@@ -44,6 +44,8 @@ export interface Database {
     strings: TemplateStringsArray,
     ...values: unknown[]
   ): Promise<T[]>;
+  /** What the pool is at. */
+  readonly use: PoolUse;
   reserve(): Promise<ReservedConnection>;
   /** Another pool to the same place, so that neither keeps the other waiting; to be closed by itself. */
   apart(settings: Pick<DatabaseSettings, "maxConnections" | "lockTimeoutMs">): Database;
@@ -84,6 +86,9 @@ export function openDatabase(settings: DatabaseSettings): Database {
     // The caller names the columns that its own statement selects.
     sql: (strings, ...values) =>
       withConnection((each) => each.query(withPlaces(strings), values)) as Promise<Rows & never[]>,
+    get use() {
+      return pool.use;
+    },
     reserve: async () => reservedConnection(pool, await pool.lend()),
     apart: (own) => openDatabase({ ...settings, ...own }),
     close: () => pool.close(CLOSE_GRACE_MS),

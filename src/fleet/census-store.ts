@@ -1,0 +1,41 @@
+import { sql } from "drizzle-orm";
+import type { Db } from "../storage/database.ts";
+
+/** How many there are of what, over all projects. */
+export interface Census {
+  agents: { status: string; liveness: string; count: number }[];
+  /** Without those that succeeded: they are many, and counting them would read them all. */
+  tasks: { state: string; count: number }[];
+  /** How long the task has been due that has waited longest, in seconds; 0 where none is due. */
+  oldestPendingSeconds: number;
+  /** How long the oldest event has waited for its number, in seconds; 0 where none waits. */
+  outboxLagSeconds: number;
+  /** Projects whose tasks are given back slowly, since many of their agents vanished at once. */
+  brakesEngaged: number;
+}
+
+/** Counts. The table of agents' states is read whole; tasks by the small indexes of those that are not done. */
+export async function readCensus(db: Db): Promise<Census> {
+  const agents = await db.execute<Census["agents"][number]>(sql`
+    SELECT status, liveness, count(*)::int AS count FROM agent_states GROUP BY status, liveness`);
+  const tasks = await db.execute<Census["tasks"][number]>(sql`
+    SELECT 'pending' AS state, count(*)::int AS count FROM tasks WHERE state = 'pending'
+    UNION ALL
+    SELECT state, count(*)::int FROM tasks WHERE state IN ('leased', 'running') GROUP BY state
+    UNION ALL
+    SELECT state, count(*)::int FROM tasks WHERE state IN ('failed', 'cancelled', 'quarantined') GROUP BY state`);
+  const [ages] = await db.execute<{ pending: number; outbox: number; brakes: number }>(sql`
+    SELECT
+      (SELECT coalesce(greatest(0, extract(epoch FROM clock_timestamp() - min(due_at))), 0)::float8
+       FROM tasks WHERE state = 'pending' AND due_at <= clock_timestamp()) AS pending,
+      coalesce((SELECT greatest(0, extract(epoch FROM clock_timestamp() - time))::float8
+       FROM events WHERE seq IS NULL ORDER BY id LIMIT 1), 0) AS outbox,
+      (SELECT count(*)::int FROM liveness_brakes) AS brakes`);
+  return {
+    agents: [...agents],
+    tasks: [...tasks],
+    oldestPendingSeconds: ages?.pending ?? 0,
+    outboxLagSeconds: ages?.outbox ?? 0,
+    brakesEngaged: ages?.brakes ?? 0,
+  };
+}
