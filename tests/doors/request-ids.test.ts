@@ -305,6 +305,20 @@ describe.each(methods.map((method) => ({ name: method.name, method })))("$name",
     expect(await mutation.effects()).toBe(1);
   });
 
+  test("is audited under its id, once for all its repeats", async () => {
+    const mutation = await mutationOf(method);
+    const requestId = uniqueName("request");
+    const entries = () => count`SELECT count(*) AS n FROM audit_entries WHERE request_id = ${requestId}`;
+    messageOf(await send("REST", method, mutation, mutation.request, requestId));
+    const written = await entries();
+    // An error is its own record: who reported it, and when.
+    if (method.name === "ReportError") expect(written).toBe(0);
+    else expect(written).toBeGreaterThan(0);
+    messageOf(await send("REST", method, mutation, mutation.request, requestId));
+    // A repeat that brings a fresh secret ends the one before, and says so.
+    if (!["RotateToken", "CreateToken"].includes(method.name)) expect(await entries()).toBe(written);
+  });
+
   test("the id of another request is refused by name", async () => {
     const mutation = await mutationOf(method);
     if (mutation.other === undefined) return;
