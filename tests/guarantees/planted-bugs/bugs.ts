@@ -2,6 +2,7 @@ import type { Stage } from "../../helpers/stage.ts";
 import { blamedForBreak } from "../check-break.ts";
 import { clockOff, judgedByOwnClock } from "../check-clock.ts";
 import { refusedInError } from "../check-error-state.ts";
+import { toldOfRollback, wrongAfterLateCommits } from "../check-event-stream.ts";
 import { moments, wrongAfterKill, wrongAfterRollback } from "../check-fatal-heartbeat.ts";
 import { createTenant, reachesInto } from "../check-isolation.ts";
 import { SWEEPS_OFTEN, takenInMassLoss } from "../check-mass-loss.ts";
@@ -209,5 +210,51 @@ export async function authenticate(db: Db, header: string | null, mayRenew: bool
     finds: /past its term wrote without its lock/,
     check: writtenByThawedLeader,
     env: SWEEPS_OFTEN,
+  },
+  {
+    name: "events are taken by id > last",
+    edits: [
+      {
+        file: "events/event-store.ts",
+        find: /FROM events WHERE seq IS NULL ORDER BY id LIMIT \$\{limit\}(?=\n {4}\), counted)/,
+        replace: `FROM events WHERE seq IS NULL
+          AND id > (SELECT coalesce(max(id), 0) FROM events WHERE seq IS NOT NULL) ORDER BY id LIMIT \${limit}`,
+      },
+    ],
+    finds: /committed events never got their places/,
+    check: wrongAfterLateCommits,
+  },
+  {
+    name: "events are ordered by their transactions",
+    edits: [
+      {
+        file: "events/event-store.ts",
+        find: /PARTITION BY b\.project_id ORDER BY b\.id\)/,
+        replace: `PARTITION BY b.project_id ORDER BY (
+          SELECT n.xmin::text::bigint FROM events n WHERE n.project_id = b.project_id AND n.id = b.id), b.id)`,
+      },
+    ],
+    finds: /an effect stands before its cause/,
+    check: wrongAfterLateCommits,
+  },
+  {
+    name: "events are published before they are committed",
+    edits: [
+      {
+        file: "events/outbox.ts",
+        find: /await tx\.execute\(sql`/,
+        replace: "await own.db.execute(sql`",
+      },
+      {
+        file: "events/outbox.ts",
+        find: /$(?![\s\S])/,
+        replace: `
+import { openDatabase } from "../storage/database.ts";
+const own = openDatabase({ url: process.env.DATABASE_URL ?? "", applicationName: "planted" });
+`,
+      },
+    ],
+    finds: /a watch heard of what was rolled back: agent\.status_changed/,
+    check: toldOfRollback,
   },
 ];
