@@ -11,6 +11,7 @@ import {
   findDrained,
   type LockedCordon,
   lockCordons,
+  moveDrainDeadlines,
   writeCordons,
 } from "./cordon-store.ts";
 import { type CordonOrder, type CordonState, decideCordon } from "./decide-cordon.ts";
@@ -129,4 +130,9 @@ function eventOf(
 ): EventDraft {
   const data = { from, to, reason: shortText(reason), actor, ...(deadline !== undefined && { deadline }) };
   return { projectId, type: types[to], subject: formatId("agent", agentId), agentId, data };
+}
+
+/** Gives agents that drain as much longer as nobody could hear that they are done, in ms. */
+export async function extendDrains(tx: Tx, byMs: number): Promise<void> {
+  await moveDrainDeadlines(tx, byMs);
 }

@@ -93,3 +93,10 @@ export async function findDrained(tx: Tx, limit: number): Promise<AgentKey[]> {
     LIMIT ${limit}`);
   return [...rows].map((row) => ({ projectId: row.project_id, agentId: row.agent_id }));
 }
+
+/** Moves the deadline of every drain by so many ms. */
+export async function moveDrainDeadlines(tx: Tx, byMs: number): Promise<void> {
+  await tx.execute(sql`
+    UPDATE agent_states SET drain_deadline_at = drain_deadline_at + ${byMs} * interval '1 ms'
+    WHERE cordon = 'draining' AND drain_deadline_at IS NOT NULL`);
+}

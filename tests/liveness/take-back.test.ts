@@ -118,3 +118,20 @@ test("an attempt that runs too long is ended, but not for time in which nobody l
   await sweep.settled();
   expect(await taskOf(lent)).toMatchObject({ state: "pending", retries: 1, losses: 0 });
 });
+
+test("a drain lasts longer by the time in which nobody listened", async () => {
+  await sweep.sweeper.stop();
+  const lent = await lend();
+  await fixture.database.sql`
+    UPDATE agent_states SET cordon = 'draining', drain_deadline_at = clock_timestamp() - interval '1 second'
+    WHERE agent_id = ${lent.agent.agentId}`;
+  await breakWatch(fixture, 30);
+  sweep = await startSweep(fixture);
+  await sweep.settled();
+  expect(await taskOf(lent)).toMatchObject({ state: "leased" });
+  await fixture.database.sql`
+    UPDATE agent_states SET drain_deadline_at = clock_timestamp() - interval '1 second'
+    WHERE agent_id = ${lent.agent.agentId}`;
+  await sweep.settled();
+  expect(await taskOf(lent)).toMatchObject({ state: "pending", losses: 0, retries: 0 });
+});
