@@ -3,12 +3,13 @@ import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Benchmark, Measurement } from "./bench.ts";
+import { eventsBenchmark } from "./events.ts";
 import { livenessBenchmark } from "./liveness.ts";
 import { startBenchmark } from "./start.ts";
 import { type Summary, summarise } from "./statistics.ts";
 import { transcodingBenchmark } from "./transcoding.ts";
 
-const benchmarks: Benchmark[] = [livenessBenchmark, startBenchmark, transcodingBenchmark];
+const benchmarks: Benchmark[] = [eventsBenchmark, livenessBenchmark, startBenchmark, transcodingBenchmark];
 const folder = fileURLToPath(new URL("../../bench", import.meta.url));
 const resultsFile = `${folder}/results.json`;
 
