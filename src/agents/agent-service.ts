@@ -24,7 +24,7 @@ import {
   updateProfiles,
   writeAgentStates,
 } from "./agent-store.ts";
-import { findCordon } from "./cordon-store.ts";
+import { findUncordoned } from "./cordon-store.ts";
 import type { CordonState } from "./decide-cordon.ts";
 import { findEnrollment, rememberEnrollment } from "./enrollment-store.ts";
 
@@ -181,9 +181,16 @@ export async function readOffer(
   return offer;
 }
 
-/** Whether the agent is neither cordoned nor draining, as far as anybody knows now. */
-export async function mayTakeTasks(db: Db, projectId: string, agentId: string): Promise<boolean> {
-  return (await findCordon(db, projectId, agentId)) === "none";
+/** What those of the agents have to offer to tasks that are neither cordoned nor draining, as far as anybody knows now. */
+export async function readOffersOfTakers(
+  db: Db,
+  agents: readonly AgentKey[],
+): Promise<Map<string, { capabilities: string[]; labels: Labels }>> {
+  const takers = await findUncordoned(db, agents);
+  return await findOffers(
+    db,
+    agents.filter(({ agentId }) => takers.has(agentId)),
+  );
 }
 
 /** What agents have to offer to tasks, by their ids. */

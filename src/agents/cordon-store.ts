@@ -72,15 +72,13 @@ export async function writeCordons(tx: Tx, writes: readonly CordonWrite[]): Prom
 
 const rfc3339 = sql.raw(`to_char(s.drain_deadline_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`);
 
-/** An agent's cordon, without a lock; undefined where the agent is gone. */
-export async function findCordon(
-  db: Db,
-  projectId: string,
-  agentId: string,
-): Promise<CordonState | undefined> {
-  const [row] = await db.execute<{ cordon: CordonState }>(sql`
-    SELECT cordon FROM agent_states WHERE project_id = ${projectId} AND agent_id = ${agentId}`);
-  return row?.cordon;
+/** Those of the agents that are neither cordoned nor draining, by their ids. */
+export async function findUncordoned(db: Db, agents: readonly AgentKey[]): Promise<Set<string>> {
+  const rows = await db.execute<{ agent_id: string }>(sql`
+    SELECT agent_id FROM agent_states JOIN unnest(${sql.param(agents.map(({ projectId }) => projectId))}::uuid[],
+      ${sql.param(agents.map(({ agentId }) => agentId))}::uuid[]) AS k(project_id, agent_id) USING (project_id, agent_id)
+    WHERE cordon = 'none'`);
+  return new Set([...rows].map((row) => row.agent_id));
 }
 
 /** Draining agents that hold nothing any more, or whose deadline has passed; up to so many, none of them locked. */

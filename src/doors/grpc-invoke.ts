@@ -100,11 +100,12 @@ function completed(
   return {
     [Symbol.asyncIterator]() {
       const source = outputs[Symbol.asyncIterator]();
+      const complete = (
+        result: IteratorResult<MessageInitShape<DescMessage>>,
+      ): IteratorResult<Message, undefined> =>
+        result.done ? { done: true, value: undefined } : { done: false, value: create(schema, result.value) };
       return {
-        async next() {
-          const result = await source.next();
-          return result.done ? result : { done: false, value: create(schema, result.value) };
-        },
+        next: () => source.next().then(complete),
         async return() {
           await source.return?.();
           return { done: true, value: undefined };

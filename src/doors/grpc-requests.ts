@@ -28,7 +28,24 @@ export class RequestReader implements AsyncIterableIterator<Message, undefined> 
     for (const resolve of waiting) resolve();
   }
 
-  async next(): Promise<IteratorResult<Message, undefined>> {
+  /** What is there already is given without another wait. */
+  next(): Promise<IteratorResult<Message, undefined>> {
+    if (!this.#isOver && !this.#signal.aborted) {
+      const bytes: Buffer | null = this.#stream.read();
+      if (bytes !== null) return this.#given(bytes);
+    }
+    return this.#await();
+  }
+
+  #given(bytes: Buffer): Promise<IteratorResult<Message, undefined>> {
+    try {
+      return Promise.resolve({ done: false, value: this.#decode(bytes) });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  async #await(): Promise<IteratorResult<Message, undefined>> {
     for (;;) {
       if (this.#isOver) return { done: true, value: undefined };
       this.#signal.throwIfAborted();

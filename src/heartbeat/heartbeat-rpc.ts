@@ -43,7 +43,8 @@ export function createHeartbeatRpc(
       const heartbeat = readHeartbeat(request, context.values.get(streamRunKey));
       const answer = await service.beat(caller, heartbeat, context.values.get(renewalDueKey));
       // An agent in error could take none.
-      const hasHighPriorityTasks = answer.status !== "error" && (await tasks.hasHighPriority(caller));
+      const urgent = answer.status !== "error" && tasks.hasHighPriority(caller);
+      const hasHighPriorityTasks = typeof urgent === "boolean" ? urgent : await urgent;
       return {
         ...toMessage(answer),
         hasHighPriorityTasks,

@@ -22,8 +22,8 @@ export class HeartbeatService {
   }
 
   /** `renewalDue`: the caller's token is past a third of its life. Throws NOT_FOUND, ABORTED, RESOURCE_EXHAUSTED. */
-  async beat(caller: AgentCaller, heartbeat: Heartbeat, renewalDue: boolean): Promise<HeartbeatAnswer> {
-    return await this.#writer.submit({ caller, heartbeat, renewalDue });
+  beat(caller: AgentCaller, heartbeat: Heartbeat, renewalDue: boolean): Promise<HeartbeatAnswer> {
+    return this.#writer.submit({ caller, heartbeat, renewalDue });
   }
 
   /**

@@ -1,13 +1,13 @@
 import { findRevokedCallers } from "../identity/confirm-caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
-import { type Batched, CoalescingBatcher, type Outcome } from "../runtime/coalescing-batcher.ts";
+import { type Batched, CoalescingBatcher, type Outcome, type Settle } from "../runtime/coalescing-batcher.ts";
 import { Lanes } from "../runtime/lanes.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import type { Service } from "../runtime/service.ts";
 import { type Database, type Db, inTransaction } from "../storage/database.ts";
 import { DatabaseUnavailable, isGivenUp } from "../storage/database-error.ts";
 import type { Beat, HeartbeatAnswer, HeartbeatListener } from "./heartbeat.ts";
-import { foldsInto, type PlainBeat, plainBeatOf } from "./plain-beat.ts";
+import { type FoldedBeat, foldsInto, type PlainBeat, plainBeatOf } from "./plain-beat.ts";
 import { type BeatOutcome, type TakenBeat, type TakeParts, takeBeats } from "./take-beats.ts";
 import { NotPlain, takePlainBeats } from "./take-plain-beats.ts";
 
@@ -119,33 +119,33 @@ export class HeartbeatWriter implements Service {
   }
 
   /** Resolves when the beat is durable. Throws NOT_FOUND, ABORTED, UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
-  async submit(beat: Beat): Promise<HeartbeatAnswer> {
-    const measures = this.#measures;
-    const submitted = { beat, plain: plainBeatOf(beat) };
-    if (measures === undefined) return await this.#batcher.submit(submitted);
+  submit(beat: Beat): Promise<HeartbeatAnswer> {
+    const answer = this.#batcher.submit({ beat, plain: plainBeatOf(beat) });
+    if (this.#measures !== undefined) void this.#measure(answer, this.#measures);
+    return answer;
+  }
+
+  /** Beside the answer's way, which it does not make longer. */
+  async #measure(answer: Promise<HeartbeatAnswer>, measures: HeartbeatMeasures): Promise<void> {
     const cameMs = performance.now();
     try {
-      const answer = await this.#batcher.submit(submitted);
+      await answer;
       measures.acknowledged((performance.now() - cameMs) / 1000);
-      return answer;
-    } catch (error) {
+    } catch {
+      // Whoever waits for the answer hears of it.
       measures.refused();
-      throw error;
     }
   }
 
-  async #flush(
-    batch: readonly Batched<Submitted>[],
-    settle: (place: number, outcome: Promise<Outcome<HeartbeatAnswer>>) => void,
-  ): Promise<void> {
+  async #flush(batch: readonly Batched<Submitted>[], settle: Settle<HeartbeatAnswer>): Promise<void> {
     this.#measures?.flushed(batch.length);
-    const plain = batch.flatMap(({ item }) => item.plain ?? []);
+    const plain = batch.flatMap(foldedOf);
     const answers = plain.length === 0 ? NO_ANSWERS : await this.#takePlain(plain);
     const careful: Job[] = [];
     for (const [place, { item, folded }] of batch.entries()) {
       const answer = item.plain && answers.get(item.plain);
-      if (answer !== undefined) settle(place, Promise.resolve({ kind: "done", result: answer }));
-      else if (folded.length > 0) settle(place, Promise.resolve(APART));
+      if (answer !== undefined) settle(place, { kind: "done", result: answer });
+      else if (folded.length > 0) settle(place, APART);
       else {
         const { promise, resolve, reject } = Promise.withResolvers<Outcome<HeartbeatAnswer>>();
         careful.push({ beat: item.beat, resolve, reject });
@@ -156,7 +156,7 @@ export class HeartbeatWriter implements Service {
   }
 
   /** The answers of those beats that were taken; throws where the database cannot be reached. */
-  async #takePlain(plain: readonly PlainBeat[]): Promise<ReadonlyMap<PlainBeat, HeartbeatAnswer>> {
+  async #takePlain(plain: readonly FoldedBeat[]): Promise<ReadonlyMap<PlainBeat, HeartbeatAnswer>> {
     let left = plain;
     while (left.length > 0) {
       try {
@@ -164,7 +164,7 @@ export class HeartbeatWriter implements Service {
           takePlainBeats(tx, left, this.#parts.tasks),
         );
         return new Map(
-          left.flatMap((one, place) => (taken[place] === undefined ? [] : [[one, taken[place]]])),
+          left.flatMap((one, place) => (taken[place] === undefined ? [] : [[one.plain, taken[place]]])),
         );
       } catch (error) {
         if (error instanceof NotPlain) left = left.filter((one) => !error.beats.has(one));
@@ -257,6 +257,12 @@ async function takeCommitted(
     if (revoked.size > 0) throw new Revoked(revoked);
     return outcomes;
   });
+}
+
+function foldedOf({ item: { plain }, folded }: Batched<Submitted>): FoldedBeat[] {
+  if (plain === undefined) return [];
+  const [first = plain.beat] = folded.map(({ beat }) => beat);
+  return [{ plain, firstSequence: first.heartbeat.session?.sequence }];
 }
 
 /** The database is away; what it gave up for a reason of its own may be one beat's fault. */

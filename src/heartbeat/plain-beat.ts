@@ -1,4 +1,5 @@
 import type { ReportedStatus } from "../agents/agent.ts";
+import { parseId } from "../runtime/resource-id.ts";
 import { loanKey, loansNamedIn, type NamedLoan } from "../tasks/task-report.ts";
 import type { Beat, Heartbeat } from "./heartbeat.ts";
 
@@ -10,6 +11,13 @@ export interface PlainBeat {
   readonly loans: readonly NamedLoan[];
 }
 
+/** A plain beat that stands for others before it. */
+export interface FoldedBeat {
+  readonly plain: PlainBeat;
+  /** The lowest sequence among them: if that is new, all are. */
+  readonly firstSequence: bigint | undefined;
+}
+
 /** The beat as a plain one; undefined where it brings something that has to be decided on. */
 export function plainBeatOf(beat: Beat): PlainBeat | undefined {
   const { status, error, profile, acknowledgedCommands, tasks } = beat.heartbeat;
@@ -18,6 +26,7 @@ export function plainBeatOf(beat: Beat): PlainBeat | undefined {
   const loans = loansNamedIn(tasks);
   // The text names no task: whether that drops a link is the careful way's to say.
   if (tasks.currentTask !== undefined && loans[0]?.accept !== true) return undefined;
+  if (tasks.heldLeases.some(({ taskId }) => parseId("task", taskId) === undefined)) return undefined;
   // Rare and large: not for the statement of the many.
   if (tasks.currentTask?.checkpoint !== undefined) return undefined;
   return { beat, status, loans };

@@ -4,15 +4,14 @@ import { exchangeCommands } from "../commands/command-service.ts";
 import { findRevokedCallers } from "../identity/confirm-caller.ts";
 import type { Tx } from "../storage/database.ts";
 import type { HeldTasks } from "../tasks/held-tasks.ts";
-import { answerReport, loanKey } from "../tasks/task-report.ts";
 import type { HeartbeatAnswer } from "./heartbeat.ts";
-import type { PlainBeat } from "./plain-beat.ts";
+import type { FoldedBeat, PlainBeat } from "./plain-beat.ts";
 
 /** Beats that cannot be taken the plain way, though the statement took them: the transaction must not commit. */
 export class NotPlain extends Error {
-  readonly beats: ReadonlySet<PlainBeat>;
+  readonly beats: ReadonlySet<FoldedBeat>;
 
-  constructor(beats: ReadonlySet<PlainBeat>) {
+  constructor(beats: ReadonlySet<FoldedBeat>) {
     super(`${beats.size} heartbeats are to be taken the careful way`);
     this.beats = beats;
   }
@@ -25,31 +24,37 @@ export class NotPlain extends Error {
  */
 export async function takePlainBeats(
   tx: Tx,
-  beats: readonly PlainBeat[],
+  beats: readonly FoldedBeat[],
   tasks: Pick<HeldTasks, "leaseMs">,
 ): Promise<(HeartbeatAnswer | undefined)[]> {
   const taken = await writePlainBeats(tx, beats, tasks.leaseMs);
-  const commanded: PlainBeat[] = [];
-  const notPlain = new Set<PlainBeat>();
+  const commanded: FoldedBeat[] = [];
+  const notPlain = new Set<FoldedBeat>();
   for (const [place, { commandSequence }] of taken.agents) {
     const one = beats[place];
     if (one === undefined) continue;
     if (commandSequence > 0n) commanded.push(one);
     // The loan ended while the statement waited for its agent's row.
-    if (one.loans[0]?.accept && !taken.loans.has(loanPlace(place, 0))) notPlain.add(one);
+    if (one.plain.loans[0]?.accept && !taken.loans.has(loanPlace(place, 0))) notPlain.add(one);
   }
   const revoked = await findRevokedCallers(
     tx,
-    beats.map(({ beat }) => beat.caller),
+    beats.map(({ plain }) => plain.beat.caller),
   );
-  for (const one of beats) if (revoked.has(one.beat.caller)) notPlain.add(one);
+  for (const one of beats) if (revoked.has(one.plain.beat.caller)) notPlain.add(one);
   if (notPlain.size > 0) throw new NotPlain(notPlain);
   const commands = await exchangeCommands(
     tx,
-    commanded.map(({ beat: { caller } }) => ({ ...caller, sequences: [] })),
+    commanded.map(
+      ({
+        plain: {
+          beat: { caller },
+        },
+      }) => ({ ...caller, sequences: [] }),
+    ),
   );
   return beats.map((one, place) =>
-    taken.agents.has(place) ? answerOf(one, place, taken, tasks.leaseMs, commands) : undefined,
+    taken.agents.has(place) ? answerOf(one.plain, place, taken, tasks.leaseMs, commands) : undefined,
   );
 }
 
@@ -62,10 +67,6 @@ function answerOf(
   leaseMs: number,
   commands: ReadonlyMap<string, AgentCommand[]>,
 ): HeartbeatAnswer {
-  const lasting = new Map<string, number>();
-  for (const [index, loan] of loans.entries()) {
-    if (taken.loans.has(loanPlace(place, index))) lasting.set(loanKey(loan), leaseMs);
-  }
   return {
     status,
     transition: undefined,
@@ -73,7 +74,11 @@ function answerOf(
     duplicate: false,
     renewedToken: undefined,
     reportFullState: false,
-    leases: answerReport(beat.heartbeat.tasks, lasting, []).leases,
+    leases: loans.map(({ text, leaseEpoch }, index) => ({
+      taskId: text,
+      leaseEpoch,
+      remainingMs: taken.loans.has(loanPlace(place, index)) ? leaseMs : undefined,
+    })),
     commands: commands.get(beat.caller.agentId) ?? NO_COMMANDS,
   };
 }
@@ -91,14 +96,14 @@ const loanPlace = (place: number, index: number) => place * MOST_LOANS + index;
  * One statement for all: agents first, then their tasks. Every value travels as a column of texts that need no quotes.
  * An epoch that the caller does not know is looked up for that beat alone.
  */
-async function writePlainBeats(tx: Tx, beats: readonly PlainBeat[], leaseMs: number): Promise<TakenPlain> {
+async function writePlainBeats(tx: Tx, beats: readonly FoldedBeat[], leaseMs: number): Promise<TakenPlain> {
   const columns = columnsOf(beats);
   const rows = await tx.execute<{ place: number; command_sequence: bigint | null }>(sql`
     WITH beat AS MATERIALIZED (
       SELECT * FROM unnest(${columns.place}::int[], ${columns.project}::uuid[], ${columns.agent}::uuid[],
-        ${columns.named}::boolean[], ${columns.epoch}::bigint[], ${columns.boot}::text[], ${columns.sequence}::bigint[],
+        ${columns.named}::boolean[], ${columns.epoch}::bigint[], ${columns.boot}::text[], ${columns.sequence}::bigint[], ${columns.first}::bigint[],
         ${columns.status}::text[], ${columns.task}::uuid[], ${columns.lease}::bigint[])
-        AS b(place, project_id, agent_id, named, epoch, boot_id, sequence, status, task_id, lease_epoch)
+        AS b(place, project_id, agent_id, named, epoch, boot_id, sequence, first_sequence, status, task_id, lease_epoch)
     ), taken AS (
       UPDATE agent_states s
       SET sequence = coalesce(b.sequence, s.sequence), last_seen_at = clock_timestamp(),
@@ -108,7 +113,7 @@ async function writePlainBeats(tx: Tx, beats: readonly PlainBeat[], leaseMs: num
         AND (NOT b.named OR s.epoch = coalesce(b.epoch, (
           SELECT r.epoch FROM agent_sessions r
           WHERE r.project_id = b.project_id AND r.agent_id = b.agent_id AND r.boot_id = b.boot_id)))
-        AND (b.sequence IS NULL OR (s.sequence >= 0 AND s.sequence < b.sequence))
+        AND (b.sequence IS NULL OR (s.sequence >= 0 AND s.sequence < b.first_sequence))
         AND (b.task_id IS NULL OR EXISTS (
           SELECT 1 FROM tasks t
           WHERE t.project_id = b.project_id AND t.id = b.task_id AND t.lease_epoch = b.lease_epoch
@@ -136,7 +141,8 @@ async function writePlainBeats(tx: Tx, beats: readonly PlainBeat[], leaseMs: num
   return { agents, loans };
 }
 
-function columnsOf(beats: readonly PlainBeat[]) {
+function columnsOf(folded: readonly FoldedBeat[]) {
+  const beats = folded.map(({ plain }) => plain);
   const loans = beats.flatMap(({ loans }, place) => loans.map((loan, index) => ({ loan, place, index })));
   return {
     place: column(beats, (_, place) => place),
@@ -146,6 +152,7 @@ function columnsOf(beats: readonly PlainBeat[]) {
     epoch: column(beats, ({ beat }) => beat.heartbeat.session?.epoch),
     boot: sql.param(beats.map(({ beat }) => unknownBoot(beat.heartbeat.session))),
     sequence: column(beats, ({ beat }) => beat.heartbeat.session?.sequence),
+    first: column(folded, ({ firstSequence }) => firstSequence),
     status: column(beats, ({ status }) => status),
     task: column(beats, ({ loans: [first] }) => (first?.accept ? first.taskId : undefined)),
     lease: column(beats, ({ loans: [first] }) => (first?.accept ? first.leaseEpoch : undefined)),

@@ -52,23 +52,39 @@ export function createErrorInterceptor(reportFailure: ReportFailure, calls?: Cal
 
 const unheard = (): void => {};
 
-async function* explainStream<T>(
+/** No generator: it would cost each message of a stream several turns of the event loop's queue. */
+function explainStream<T>(
   messages: AsyncIterable<T>,
   explain: (error: unknown) => unknown,
   ended: (end: CallEnd) => void,
 ): AsyncIterable<T> {
   let isOver = false;
-  try {
-    yield* messages;
-    isOver = true;
-    ended("ok");
-  } catch (error) {
+  const hear = (result: IteratorResult<T>): IteratorResult<T> => {
+    if (result.done && !isOver) {
+      isOver = true;
+      ended("ok");
+    }
+    return result;
+  };
+  const rethrow = (error: unknown): never => {
     isOver = true;
     throw explain(error);
-  } finally {
-    // Whoever read the messages went away.
-    if (!isOver) ended(Code.Canceled);
-  }
+  };
+  return {
+    [Symbol.asyncIterator]() {
+      const source = messages[Symbol.asyncIterator]();
+      return {
+        next: () => source.next().then(hear, rethrow),
+        async return() {
+          // Whoever read the messages went away.
+          if (!isOver) ended(Code.Canceled);
+          isOver = true;
+          await source.return?.();
+          return { done: true, value: undefined };
+        },
+      };
+    },
+  };
 }
 
 function toConnectError(error: unknown, signal: AbortSignal, report: () => void): ConnectError {

@@ -10,20 +10,20 @@ export interface Batched<T> {
 /** What becomes of a place: its result, or `apart` where its folded items have to be taken one at a time. */
 export type Outcome<R> = { readonly kind: "done"; readonly result: R } | { readonly kind: "apart" };
 
+/** Settles the place of a batch, at once or when the promise is fulfilled. */
+export type Settle<R> = (place: number, outcome: Outcome<R> | Promise<Outcome<R>>) => void;
+
 export interface BatcherOptions<T, R> {
   /** Items of one key are taken in their order, and never two at once. */
   keyOf(item: T): string;
   /** Whether the later of two neighbours of a key stands for both, if it turns out that neither changes anything. */
   folds(earlier: T, later: T): boolean;
   /**
-   * Takes a batch, which has every key at most once. Resolves when the next batch may begin; every place's own promise
-   * may take longer, and keeps its key waiting for as long.
+   * Takes a batch, which has every key at most once. Resolves when the next batch may begin; a place that is settled by a
+   * promise may take longer, and keeps its key waiting for as long.
    */
-  flush(
-    batch: readonly Batched<T>[],
-    settle: (place: number, outcome: Promise<Outcome<R>>) => void,
-  ): Promise<void>;
-  /** How long the first item of a batch waits for others, in ms. */
+  flush(batch: readonly Batched<T>[], settle: Settle<R>): Promise<void>;
+  /** How long the first item of a batch waits for others, in ms, where others are to be expected. */
   readonly gatherMs: number;
   readonly maxBatch: number;
   readonly maxInFlight: number;
@@ -48,6 +48,8 @@ interface Line<T, R> {
 }
 
 const NOTHING: readonly never[] = [];
+/** After a batch that was smaller, few others are to be expected: it would be waiting for nobody. */
+const WORTH_GATHERING = 8;
 
 /**
  * Gathers items from many callers and takes them in batches: by time and by size, few at once, each caller answered for
@@ -59,7 +61,9 @@ export class CoalescingBatcher<T, R> implements Service {
   #ready: Line<T, R>[] = [];
   #count = 0;
   #inFlight = 0;
-  #timer: NodeJS.Timeout | undefined;
+  /** Undefined while no flush is to come by itself. */
+  #cancelFlush: (() => void) | undefined;
+  #lastBatch = 0;
   #isStopping = false;
   #onEmpty: (() => void) | undefined;
 
@@ -109,12 +113,22 @@ export class CoalescingBatcher<T, R> implements Service {
     this.#ready.push(line);
     if (this.#inFlight >= this.#options.maxInFlight) return;
     if (this.#isStopping || this.#ready.length >= this.#options.maxBatch) this.#flushReady();
-    else this.#timer ??= setTimeout(() => this.#flushReady(), this.#options.gatherMs);
+    else this.#cancelFlush ??= this.#flushSoon();
+  }
+
+  #flushSoon(): () => void {
+    const flush = () => this.#flushReady();
+    if (this.#lastBatch < WORTH_GATHERING) {
+      const immediate = setImmediate(flush);
+      return () => clearImmediate(immediate);
+    }
+    const timer = setTimeout(flush, this.#options.gatherMs);
+    return () => clearTimeout(timer);
   }
 
   #flushReady(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#cancelFlush?.();
+    this.#cancelFlush = undefined;
     while (this.#ready.length > 0 && this.#inFlight < this.#options.maxInFlight) {
       void this.#fly(this.#ready.splice(0, this.#options.maxBatch));
     }
@@ -122,21 +136,23 @@ export class CoalescingBatcher<T, R> implements Service {
 
   async #fly(lines: readonly Line<T, R>[]): Promise<void> {
     this.#inFlight += 1;
+    this.#lastBatch = lines.length;
     const taken = lines.map((line) => this.#takeHead(line));
     const batch = taken.map(batchedOf);
     const settled: boolean[] = [];
     try {
       await this.#options.flush(batch, (place, outcome) => {
         settled[place] = true;
-        void this.#settle(lines[place], taken[place], outcome);
+        this.#settle(lines[place], taken[place], outcome);
       });
     } catch (error) {
       for (const [place, entries] of taken.entries()) {
-        if (!settled[place]) void this.#settle(lines[place], entries, Promise.reject(error));
+        const line = lines[place];
+        if (!settled[place] && line !== undefined) this.#fail(line, entries, error);
       }
     }
     this.#inFlight -= 1;
-    // While all flights were away enough time went by to gather.
+    // While it was away enough time went by to gather.
     this.#flushReady();
   }
 
@@ -152,25 +168,38 @@ export class CoalescingBatcher<T, R> implements Service {
     return this.#options.folds(earlier.item, later.item);
   }
 
-  async #settle(
+  #settle(
     line: Line<T, R> | undefined,
     entries: Entry<T, R>[] | undefined,
-    outcome: Promise<Outcome<R>>,
-  ): Promise<void> {
+    outcome: Outcome<R> | Promise<Outcome<R>>,
+  ): void {
     if (line === undefined || entries === undefined) return;
-    try {
-      const reached = await outcome;
-      if (reached.kind === "apart") {
-        for (const entry of entries) entry.apart = true;
-        line.waiting.unshift(...entries);
-      } else {
-        this.#count -= entries.length;
-        for (const { resolve } of entries) resolve(reached.result);
-      }
-    } catch (error) {
+    if ("kind" in outcome) this.#reach(line, entries, outcome);
+    else
+      outcome.then(
+        (reached) => this.#reach(line, entries, reached),
+        (error: unknown) => this.#fail(line, entries, error),
+      );
+  }
+
+  #reach(line: Line<T, R>, entries: Entry<T, R>[], outcome: Outcome<R>): void {
+    if (outcome.kind === "apart") {
+      for (const entry of entries) entry.apart = true;
+      line.waiting.unshift(...entries);
+    } else {
       this.#count -= entries.length;
-      for (const { reject } of entries) reject(error);
+      for (const { resolve } of entries) resolve(outcome.result);
     }
+    this.#free(line);
+  }
+
+  #fail(line: Line<T, R>, entries: Entry<T, R>[], error: unknown): void {
+    this.#count -= entries.length;
+    for (const { reject } of entries) reject(error);
+    this.#free(line);
+  }
+
+  #free(line: Line<T, R>): void {
     if (line.waiting.length > 0) this.#beReady(line);
     else this.#lines.delete(line.key);
     if (this.#count === 0) this.#onEmpty?.();

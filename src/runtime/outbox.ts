@@ -65,15 +65,25 @@ export class Outbox<T> implements AsyncIterableIterator<T, undefined> {
     return left;
   }
 
-  async next(): Promise<IteratorResult<T, undefined>> {
+  /** What is there already is given without another wait. */
+  next(): Promise<IteratorResult<T, undefined>> {
+    const message = this.#take();
+    return message === undefined ? this.#await() : Promise.resolve(message);
+  }
+
+  async #await(): Promise<IteratorResult<T, undefined>> {
     while (this.#waiting.length === 0 && this.#end === undefined) {
       await new Promise<void>((resolve) => {
         this.#wakeReader = resolve;
       });
       this.#wakeReader = undefined;
     }
+    return this.#take() ?? this.#finish();
+  }
+
+  #take(): IteratorResult<T, undefined> | undefined {
     const message = this.#waiting.shift();
-    if (message === undefined) return this.#finish();
+    if (message === undefined) return undefined;
     if (this.#waiting.length === this.#capacity - 1) this.#wakeRoom();
     return { done: false, value: message };
   }

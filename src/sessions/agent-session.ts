@@ -88,6 +88,11 @@ export class AgentSession {
     return await this.#put(inReplyTo, answer);
   }
 
+  /** Sends an answer where there is room for it at once; false where it has to wait, or the stream has ended. */
+  answerNow(inReplyTo: bigint, answer: Answer): boolean {
+    return this.#outbox.room > 0 && this.#outbox.putNow(messageOf(inReplyTo, answer));
+  }
+
   /** Asks the agent to open its stream anew, and gives it no more tasks by this one. */
   sendElsewhere(reason: SessionGoElsewhere["reason"]): void {
     this.room.close();

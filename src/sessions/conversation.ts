@@ -83,7 +83,7 @@ export class Conversation {
       return undefined;
     }
     const answer = await this.#answer(message);
-    await this.#session.answer(id, answer);
+    if (!this.#session.answerNow(id, answer)) await this.#session.answer(id, answer);
     if (message.case === "ready" && answer.case === "done") this.#session.room.open();
     return message.case === "goodbye" && answer.case === "done" ? "over" : undefined;
   }
@@ -117,19 +117,18 @@ export class Conversation {
     try {
       if (message.case === undefined) throw invalidField("message", "is needed, and of a kind that is known");
       checkSaying(message, this.#parts.validate);
-      return await this.#serve(message);
+      // By far the most: not through every turn that the others take.
+      return await (message.case === "heartbeat" ? this.#beat(message) : this.#serve(message));
     } catch (error) {
       if (error instanceof Refusal && endsStream(error)) throw error;
       return { case: "refusal", value: refusalToMessage(this.#parts.explain(error)) };
     }
   }
 
-  async #serve(message: Said): Promise<Answer> {
+  async #serve(message: Exclude<Said, { case: "heartbeat" }>): Promise<Answer> {
     switch (message.case) {
       case "hello":
         throw new Refusal("failed-precondition", "hello was said already");
-      case "heartbeat":
-        return await this.#beat(message);
       case "error":
       case "taskUpdate":
       case "taskComplete":
@@ -150,13 +149,12 @@ export class Conversation {
   }
 
   async #beat(message: Extract<CallSaying, { case: "heartbeat" }>): Promise<Answer> {
-    this.#context.values.set(renewalDueKey, await this.#renewalDue.now());
-    const answer = await makeCall(this.#parts.calls, message, this.#context);
+    const due = this.#renewalDue.now();
+    this.#context.values.set(renewalDueKey, typeof due === "boolean" ? due : await due);
+    const value = await this.#parts.calls.heartbeat(message.value, this.#context);
     // What an agent in error has room for is given to it again from here on.
-    if (answer.case === "heartbeat" && answer.value.agentStatus !== AgentStatus.ERROR) {
-      this.#session.room.open();
-    }
-    return answer;
+    if (value.agentStatus !== AgentStatus.ERROR) this.#session.room.open();
+    return { case: "heartbeat", value };
   }
 
   async #setRoom({ slots, kinds }: SessionReady): Promise<Answer> {

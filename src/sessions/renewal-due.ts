@@ -17,15 +17,18 @@ export class RenewalDue {
     this.#askAtMs = performance.now();
   }
 
-  /** Asked before each heartbeat; true makes that heartbeat's answer offer a token. */
-  async now(): Promise<boolean> {
+  /** Asked before each heartbeat; true makes that heartbeat's answer offer a token. Mostly known at once. */
+  now(): boolean | Promise<boolean> {
     const monotonicMs = performance.now();
     if (this.#isDue) {
       this.#isDue = false;
       this.#askAtMs = monotonicMs + ASK_AGAIN_AFTER_MS;
       return true;
     }
-    if (monotonicMs < this.#askAtMs) return false;
+    return monotonicMs < this.#askAtMs ? false : this.#ask();
+  }
+
+  async #ask(): Promise<boolean> {
     const dueInMs = (await this.#askDueInMs()) ?? Number.POSITIVE_INFINITY;
     this.#askAtMs = performance.now() + (dueInMs > 0 ? dueInMs : ASK_AGAIN_AFTER_MS);
     return dueInMs <= 0;

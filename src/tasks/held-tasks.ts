@@ -1,5 +1,6 @@
 import { LRUCache } from "lru-cache";
-import { mayTakeTasks, readOffers } from "../agents/agent-service.ts";
+import { readOffersOfTakers } from "../agents/agent-service.ts";
+import { type Batched, CoalescingBatcher, type Settle } from "../runtime/coalescing-batcher.ts";
 import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { countFailures, endAttempts, type ReportUnhandled } from "./end-attempts.ts";
@@ -44,10 +45,14 @@ export interface TaskFailures {
   failed: number;
 }
 
-/** What an agent offers of which nothing is known. */
-const NOTHING: Offer = { capabilities: [], labels: {} };
 const URGENCY_KNOWN_FOR_MS = 1_000;
 const PROJECTS_REMEMBERED = 10_000;
+
+/** The requirements of a project's urgent tasks: being asked for, and then found. */
+interface UrgentTasks {
+  readonly asked: Promise<Requirements[]>;
+  found: Requirements[] | undefined;
+}
 
 /** What heartbeats do to their agent's tasks, inside the heartbeat's own transaction and under the agent's lock. */
 export class HeldTasks {
@@ -55,12 +60,25 @@ export class HeldTasks {
   readonly #rules: TaskRules;
   readonly #waiting: WaitingClaims;
   readonly #report: ReportUnhandled;
-  readonly #urgent = new LRUCache<string, Promise<Requirements[]>>({
+  readonly #urgent = new LRUCache<string, UrgentTasks>({
     max: PROJECTS_REMEMBERED,
     ttl: URGENCY_KNOWN_FOR_MS,
   });
 
+  readonly #offers: CoalescingBatcher<Holder, Offer | undefined>;
+
   constructor(db: Db, rules: TaskRules, waiting: WaitingClaims, report: ReportUnhandled) {
+    this.#offers = new CoalescingBatcher({
+      keyOf: ({ agentId }) => agentId,
+      folds: () => true,
+      flush: (batch, settle) => this.#readOffers(batch, settle),
+      gatherMs: 2,
+      maxBatch: 500,
+      maxInFlight: 1,
+      capacity: Number.POSITIVE_INFINITY,
+      overloaded: () => new Error("a queue without a bound is full"),
+      stopped: () => new Error("it does not stop"),
+    });
     this.#db = db;
     this.#rules = rules;
     this.#waiting = waiting;
@@ -147,23 +165,43 @@ export class HeldTasks {
    * Whether a task of priority 8 or 9 waits whose requirements the agent meets; at most a second old. What the agent has
    * to offer is asked for only where such tasks require something.
    */
-  async hasHighPriority({ projectId, agentId }: Holder): Promise<boolean> {
-    const urgent = await this.#urgentOf(projectId);
+  hasHighPriority(agent: Holder): boolean | Promise<boolean> {
+    const known = this.#urgent.get(agent.projectId);
+    // Known, and nothing there: so it is for nearly every heartbeat, and it costs no wait.
+    if (known?.found !== undefined) return known.found.length > 0 && this.#suits(known.found, agent);
+    return this.#urgentOf(agent.projectId).then((found) => this.#suits(found, agent));
+  }
+
+  #suits(urgent: readonly Requirements[], agent: Holder): boolean | Promise<boolean> {
     if (urgent.length === 0) return false;
-    if (!(await mayTakeTasks(this.#db, projectId, agentId))) return false;
-    if (urgent.some((requirements) => meets(requirements, NOTHING))) return true;
-    const offer = (await readOffers(this.#db, [{ projectId, agentId }])).get(agentId);
-    return offer !== undefined && urgent.some((requirements) => meets(requirements, offer));
+    return this.#offers
+      .submit(agent)
+      .then((offer) => offer !== undefined && urgent.some((requirements) => meets(requirements, offer)));
   }
 
   async #urgentOf(projectId: string): Promise<Requirements[]> {
     const known = this.#urgent.get(projectId);
-    if (known !== undefined) return await known;
-    const asked = findUrgent(this.#db, projectId);
-    this.#urgent.set(projectId, asked);
-    // A failure is not remembered.
-    asked.catch(() => this.#urgent.delete(projectId));
-    return await asked;
+    if (known !== undefined) return await known.asked;
+    const answer: UrgentTasks = { asked: findUrgent(this.#db, projectId), found: undefined };
+    this.#urgent.set(projectId, answer);
+    try {
+      answer.found = await answer.asked;
+      return answer.found;
+    } catch (error) {
+      // A failure is not remembered.
+      this.#urgent.delete(projectId);
+      throw error;
+    }
+  }
+
+  /** What agents offer, asked for many of them at once. */
+  async #readOffers(batch: readonly Batched<Holder>[], settle: Settle<Offer | undefined>): Promise<void> {
+    const offers = await readOffersOfTakers(
+      this.#db,
+      batch.map(({ item: { projectId, agentId } }) => ({ projectId, agentId })),
+    );
+    for (const [place, { item }] of batch.entries())
+      settle(place, { kind: "done", result: offers.get(item.agentId) });
   }
 }
 

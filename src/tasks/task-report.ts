@@ -32,6 +32,8 @@ export interface TaskReportAnswer {
 
 /** A loan that a heartbeat named, by its task's UUID. */
 export interface NamedLoan extends Progress {
+  /** As it was named. */
+  text: string;
   taskId: string;
   leaseEpoch: bigint;
   /** The agent works on it. */
@@ -43,19 +45,32 @@ const NONE: NamedLoan[] = [];
 /** Each loan once, the task at hand first; what is no id of a task names no loan. */
 export function loansNamedIn({ currentTask, heldLeases }: TaskReport): NamedLoan[] {
   if (currentTask === undefined && heldLeases.length === 0) return NONE;
+  const current = currentTask && namedLoan(currentTask, currentTask);
+  if (heldLeases.length === 0) return current === undefined ? NONE : [current];
   const named = new Map<string, NamedLoan>();
-  const add = (claim: TaskClaim, more: Omit<NamedLoan, "taskId" | "leaseEpoch">) => {
-    const taskId = parseId("task", claim.taskId);
-    if (taskId === undefined) return;
-    const loan = { taskId, leaseEpoch: claim.leaseEpoch, ...more };
-    if (!named.has(loanKey(loan))) named.set(loanKey(loan), loan);
-  };
-  if (currentTask !== undefined) {
-    const { progress, detail, checkpoint } = currentTask;
-    add(currentTask, { accept: true, progress, detail, checkpoint });
+  if (current !== undefined) named.set(loanKey(current), current);
+  for (const claim of heldLeases) {
+    const loan = namedLoan(claim, undefined);
+    if (loan !== undefined && !named.has(loanKey(loan))) named.set(loanKey(loan), loan);
   }
-  for (const claim of heldLeases) add(claim, { accept: false, progress: undefined, detail: undefined });
   return [...named.values()];
+}
+
+function namedLoan(
+  { taskId: text, leaseEpoch }: TaskClaim,
+  work: Progress | undefined,
+): NamedLoan | undefined {
+  const taskId = parseId("task", text);
+  if (taskId === undefined) return undefined;
+  return {
+    text,
+    taskId,
+    leaseEpoch,
+    accept: work !== undefined,
+    progress: work?.progress,
+    detail: work?.detail,
+    checkpoint: work?.checkpoint,
+  };
 }
 
 /** What tells a loan from another of the same agent. */
