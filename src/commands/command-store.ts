@@ -74,7 +74,10 @@ export async function listCommandsOf(
     within_ms: number | null;
   }>(sql`
     SELECT i.agent_id, c.sequence, c.kind, c.task_id, c.reason,
-      greatest(0, floor(extract(epoch FROM c.deadline_at - clock_timestamp()) * 1000))::float8 AS within_ms
+      -- Without a deadline there is nothing left to tell: greatest() alone would make 0 of it.
+      CASE WHEN c.deadline_at IS NOT NULL THEN
+        greatest(0, floor(extract(epoch FROM c.deadline_at - clock_timestamp()) * 1000))::float8
+      END AS within_ms
     FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, sent bigint)
     CROSS JOIN LATERAL (
       SELECT sequence, kind, task_id, reason, deadline_at FROM agent_commands
