@@ -258,7 +258,7 @@ describe("on the wire, REST", () => {
 
   test("a path that does not exist is 404, one with another method 405 with Allow", async () => {
     const missing = [
-      "/",
+      "/nothing",
       "/api",
       "/api/v1",
       "/api/v1/nothing",
