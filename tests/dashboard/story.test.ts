@@ -10,6 +10,7 @@ import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { launchChromium } from "../helpers/chromium.ts";
 import { type ControlPlaneProcess, spawnControlPlane } from "../helpers/control-plane.ts";
 import { connectFleet, enrollAgent, type Fleet, type OperatorApi } from "../helpers/fleet-api.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 import { startCuttableProxy } from "./cuttable-proxy.ts";
 import { type DashboardPage, openDashboard, shoot } from "./dashboard-page.ts";
 
@@ -74,7 +75,8 @@ describe("a stranger with the screen alone", { timeout: 120_000 }, () => {
   let agentGroup: number;
 
   test("signs in by the link that the server printed, which works once", async () => {
-    link = /Dashboard: (\S+)/.exec(server.output())?.[1] ?? "";
+    // Printed after the addresses, which are all that the server was waited for.
+    link = await waitFor(() => /Dashboard: (\S+) /.exec(server.output())?.[1]);
     tab = await openDashboard(browser, link);
     await tab.page.getByText("Your fleet is empty").waitFor();
     expect(tab.page.url()).not.toContain(link.split("/").at(-1));

@@ -164,6 +164,7 @@ describe.each(WAYS)("%s", (way) => {
       door: way.includes("native") ? "grpc" : "web",
       address: "127.0.0.1",
       port: expect.any(Number),
+      certificate: expect.any(Function),
     });
     expect(seen.requestMethod).toBe("POST");
     expect(trail).toEqual(["Say me"]);

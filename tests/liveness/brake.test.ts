@@ -3,6 +3,7 @@ import type { AgentCaller } from "../../src/identity/caller.ts";
 import type { BrakeSettings } from "../../src/liveness/decide-brake.ts";
 import { leave } from "../../src/liveness/leave-service.ts";
 import { inTransaction } from "../../src/storage/database.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 import { startTaskFixture, type TaskFixture } from "../tasks/task-fixture.ts";
 import { livenessOf, type Sweep, silence, startSweep, watchSince } from "./sweep-fixture.ts";
 
@@ -152,6 +153,12 @@ describe("when most agents vanish at once", () => {
       .sql`UPDATE tasks SET timeout_ms = 1000, leased_at = leased_at - interval '1 minute'`;
     await silenceAll(agents.slice(0, 3), OFFLINE_S);
     await sweepOnce();
+    // The first round takes from the living before it calls anybody offline.
+    await waitFor(async () => {
+      const lost = await Promise.all(agents.slice(0, 3).map((agent) => livenessOf(fixture, agent)));
+      return lost.every((liveness) => liveness === "offline");
+    });
+    await sweep.settled();
     const rows = await fixture.database.sql`
       SELECT 1 FROM tasks WHERE state = 'leased' AND agent_id IN
         (SELECT agent_id FROM agent_states WHERE liveness = 'offline')`;
