@@ -6,6 +6,7 @@ import { isConnectionLost } from "./transport-failure.ts";
 const RETRIES = 2;
 const FIRST_DELAY_MS = 200;
 const LONGEST_DELAY_MS = 5_000;
+const PAST_END_MS = 50;
 
 export interface RetryOptions {
   readonly timeoutMs: number;
@@ -17,8 +18,9 @@ export interface RetryOptions {
 }
 
 /**
- * Runs `attempt` again after a lost connection or a 503, and where there is another server also after one that was never made, all within `timeoutMs`. When the time is over the newest
- * failure counts, or `timedOut` where no attempt came to an end.
+ * Runs `attempt` again after a lost connection or a 503, and where there is another server also after one that was never
+ * made, all within `timeoutMs`. When the time is over the newest failure counts, or `timedOut` where no attempt came to
+ * an end.
  */
 export async function withRetries<T>(
   attempt: (signal: AbortSignal) => Promise<T>,
@@ -31,7 +33,8 @@ export async function withRetries<T>(
   const policy = retry(handleType(Failure, isWorthIt), {
     maxAttempts: RETRIES + others,
     backoff: new DelegateBackoff(({ attempt: count }) => {
-      return Math.max(0, Math.min(delayMs(count, newest), endsAtMs - performance.now()));
+      // A wait that reaches the end goes a little beyond it, or one more try would begin as the time is over.
+      return Math.min(delayMs(count, newest), Math.max(0, endsAtMs - performance.now()) + PAST_END_MS);
     }),
   });
   try {

@@ -34,7 +34,7 @@ export async function readersFolder(): Promise<{ path: string; remove(): Promise
   const path = await mkdtemp(join(tmpdir(), "drover-reader-"));
   // Otherwise a server of root keeps its database elsewhere, where nobody would remove it.
   await chmod(path, 0o755);
-  for (const name of ["node_modules", "gen", "bin", "src", "package.json"]) {
+  for (const name of ["node_modules", "gen", "bin", "scripts", "src", "package.json"]) {
     await symlink(join(root, name), join(path, name));
   }
   return { path, remove: () => rm(path, { recursive: true, force: true }) };
