@@ -4,12 +4,19 @@ import { cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
 import type { Benchmark, Measurement } from "./bench.ts";
 import { eventsBenchmark } from "./events.ts";
+import { heartbeatsBenchmark } from "./heartbeats.ts";
 import { livenessBenchmark } from "./liveness.ts";
 import { startBenchmark } from "./start.ts";
 import { type Summary, summarise } from "./statistics.ts";
 import { transcodingBenchmark } from "./transcoding.ts";
 
-const benchmarks: Benchmark[] = [eventsBenchmark, livenessBenchmark, startBenchmark, transcodingBenchmark];
+const benchmarks: Benchmark[] = [
+  eventsBenchmark,
+  heartbeatsBenchmark,
+  livenessBenchmark,
+  startBenchmark,
+  transcodingBenchmark,
+];
 const folder = fileURLToPath(new URL("../../bench", import.meta.url));
 const resultsFile = `${folder}/results.json`;
 
