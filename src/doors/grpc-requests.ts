@@ -1,6 +1,13 @@
 import type { Readable } from "node:stream";
 import type { Message } from "@bufbuild/protobuf";
 
+interface Waiter {
+  readonly resolve: (result: IteratorResult<Message, undefined>) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+const OVER = { done: true, value: undefined } as const;
+
 /**
  * The messages of a client as they arrive: an iterator over a stream of grpc-js. Ending the iteration leaves the
  * stream alone, since a handler that stops reading has not stopped writing; aborting the signal ends it with the
@@ -10,7 +17,7 @@ export class RequestReader implements AsyncIterableIterator<Message, undefined> 
   readonly #stream: Readable;
   readonly #decode: (bytes: Buffer) => Message;
   readonly #signal: AbortSignal;
-  #waiting: (() => void)[] = [];
+  readonly #waiting: Waiter[] = [];
   #isOver = false;
 
   constructor(stream: Readable, decode: (bytes: Buffer) => Message, signal: AbortSignal) {
@@ -21,45 +28,47 @@ export class RequestReader implements AsyncIterableIterator<Message, undefined> 
     stream.on("readable", wake).on("end", wake).on("close", wake);
   }
 
-  /** Lets whoever waits for a message look again, because the signal was aborted. */
+  /** Lets whoever waits for a message look again, because one came or the signal was aborted. */
   wake(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const resolve of waiting) resolve();
-  }
-
-  /** What is there already is given without another wait. */
-  next(): Promise<IteratorResult<Message, undefined>> {
-    if (!this.#isOver && !this.#signal.aborted) {
-      const bytes: Buffer | null = this.#stream.read();
-      if (bytes !== null) return this.#given(bytes);
-    }
-    return this.#await();
-  }
-
-  #given(bytes: Buffer): Promise<IteratorResult<Message, undefined>> {
-    try {
-      return Promise.resolve({ done: false, value: this.#decode(bytes) });
-    } catch (error) {
-      return Promise.reject(error);
-    }
-  }
-
-  async #await(): Promise<IteratorResult<Message, undefined>> {
     for (;;) {
-      if (this.#isOver) return { done: true, value: undefined };
-      this.#signal.throwIfAborted();
-      const bytes: Buffer | null = this.#stream.read();
-      if (bytes !== null) return { done: false, value: this.#decode(bytes) };
-      if (this.#stream.readableEnded || this.#stream.destroyed) this.#isOver = true;
-      else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      const [first] = this.#waiting;
+      if (first === undefined) return;
+      try {
+        const result = this.#look();
+        if (result === undefined) return;
+        this.#waiting.shift();
+        first.resolve(result);
+      } catch (error) {
+        this.#waiting.shift();
+        first.reject(error);
+      }
     }
+  }
+
+  /** What is there already is given without another wait, and what comes later without a turn of its own. */
+  next(): Promise<IteratorResult<Message, undefined>> {
+    return new Promise((resolve, reject) => {
+      const result = this.#waiting.length === 0 ? this.#look() : undefined;
+      if (result === undefined) this.#waiting.push({ resolve, reject });
+      else resolve(result);
+    });
+  }
+
+  /** The next message, or the end; undefined where neither is there yet. */
+  #look(): IteratorResult<Message, undefined> | undefined {
+    if (this.#isOver) return OVER;
+    this.#signal.throwIfAborted();
+    const bytes: Buffer | null = this.#stream.read();
+    if (bytes !== null) return { done: false, value: this.#decode(bytes) };
+    if (!this.#stream.readableEnded && !this.#stream.destroyed) return undefined;
+    this.#isOver = true;
+    return OVER;
   }
 
   async return(): Promise<IteratorResult<Message, undefined>> {
     this.#isOver = true;
     this.wake();
-    return { done: true, value: undefined };
+    return OVER;
   }
 
   [Symbol.asyncIterator](): this {

@@ -1,3 +1,8 @@
+interface Reader<T> {
+  readonly resolve: (result: IteratorResult<T, undefined>) => void;
+  readonly reject: (error: unknown) => void;
+}
+
 type End = { readonly reason: unknown; readonly failed: boolean };
 
 /**
@@ -8,7 +13,7 @@ export class Outbox<T> implements AsyncIterableIterator<T, undefined> {
   readonly #capacity: number;
   readonly #waiting: T[] = [];
   #end: End | undefined;
-  #wakeReader: (() => void) | undefined;
+  #reader: Reader<T> | undefined;
   #wakeWriters: (() => void)[] = [];
   readonly #onRoom: (() => void) | undefined;
   #isDone = false;
@@ -46,7 +51,7 @@ export class Outbox<T> implements AsyncIterableIterator<T, undefined> {
   putNow(message: T): boolean {
     if (this.#end !== undefined) return false;
     this.#waiting.push(message);
-    this.#wakeReader?.();
+    this.#serveReader();
     return true;
   }
 
@@ -65,20 +70,24 @@ export class Outbox<T> implements AsyncIterableIterator<T, undefined> {
     return left;
   }
 
-  /** What is there already is given without another wait. */
+  /** What is there already is given without another wait, and what comes later without a turn of its own. */
   next(): Promise<IteratorResult<T, undefined>> {
-    const message = this.#take();
-    return message === undefined ? this.#await() : Promise.resolve(message);
+    return new Promise((resolve, reject) => {
+      this.#reader = { resolve, reject };
+      this.#serveReader();
+    });
   }
 
-  async #await(): Promise<IteratorResult<T, undefined>> {
-    while (this.#waiting.length === 0 && this.#end === undefined) {
-      await new Promise<void>((resolve) => {
-        this.#wakeReader = resolve;
-      });
-      this.#wakeReader = undefined;
+  /** Gives the reader who waits, if there is one, the next message or the end, if there is either. */
+  #serveReader(): void {
+    const reader = this.#reader;
+    if (reader === undefined || (this.#waiting.length === 0 && this.#end === undefined)) return;
+    this.#reader = undefined;
+    try {
+      reader.resolve(this.#take() ?? this.#finish());
+    } catch (error) {
+      reader.reject(error);
     }
-    return this.#take() ?? this.#finish();
   }
 
   #take(): IteratorResult<T, undefined> | undefined {
@@ -113,7 +122,7 @@ export class Outbox<T> implements AsyncIterableIterator<T, undefined> {
   }
 
   #wakeAll(): void {
-    this.#wakeReader?.();
+    this.#serveReader();
     this.#wakeRoom();
   }
 

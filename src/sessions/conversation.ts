@@ -11,14 +11,7 @@ import { renewalDueKey } from "../tokens/authenticate.ts";
 import type { AgentSession } from "./agent-session.ts";
 import type { CommandSource } from "./command-source.ts";
 import type { RenewalDue } from "./renewal-due.ts";
-import {
-  type AgentCalls,
-  type Answer,
-  type CallSaying,
-  checkSaying,
-  leave,
-  makeCall,
-} from "./session-calls.ts";
+import { type AgentCalls, type Answer, checkSaying, leave, makeCall } from "./session-calls.ts";
 import { refusalToMessage } from "./session-refusal.ts";
 import type { SessionRegistry } from "./session-registry.ts";
 
@@ -67,7 +60,12 @@ export class Conversation {
   async run(requests: AsyncIterable<SessionRequest>): Promise<void> {
     try {
       for await (const request of requests) {
-        if (this.#session.isClosed || (await this.#take(request)) === "over") break;
+        if (this.#session.isClosed) break;
+        const { id, message } = request;
+        // By far the most: not through every turn that the others take.
+        if (message.case === "heartbeat" && this.#session.run !== undefined)
+          await this.#takeBeat(id, message);
+        else if ((await this.#take(request)) === "over") break;
       }
       this.#session.close();
     } catch (reason) {
@@ -117,18 +115,23 @@ export class Conversation {
     try {
       if (message.case === undefined) throw invalidField("message", "is needed, and of a kind that is known");
       checkSaying(message, this.#parts.validate);
-      // By far the most: not through every turn that the others take.
-      return await (message.case === "heartbeat" ? this.#beat(message) : this.#serve(message));
+      return await this.#serve(message);
     } catch (error) {
-      if (error instanceof Refusal && endsStream(error)) throw error;
-      return { case: "refusal", value: refusalToMessage(this.#parts.explain(error)) };
+      return this.#refusalOf(error);
     }
   }
 
-  async #serve(message: Exclude<Said, { case: "heartbeat" }>): Promise<Answer> {
+  /** The answer that an error is; throws it where it ends the stream. */
+  #refusalOf(error: unknown): Answer {
+    if (error instanceof Refusal && endsStream(error)) throw error;
+    return { case: "refusal", value: refusalToMessage(this.#parts.explain(error)) };
+  }
+
+  async #serve(message: Said): Promise<Answer> {
     switch (message.case) {
       case "hello":
         throw new Refusal("failed-precondition", "hello was said already");
+      case "heartbeat":
       case "error":
       case "taskUpdate":
       case "taskComplete":
@@ -148,13 +151,21 @@ export class Conversation {
     }
   }
 
-  async #beat(message: Extract<CallSaying, { case: "heartbeat" }>): Promise<Answer> {
-    const due = this.#renewalDue.now();
-    this.#context.values.set(renewalDueKey, typeof due === "boolean" ? due : await due);
-    const value = await this.#parts.calls.heartbeat(message.value, this.#context);
-    // What an agent in error has room for is given to it again from here on.
-    if (value.agentStatus !== AgentStatus.ERROR) this.#session.room.open();
-    return { case: "heartbeat", value };
+  /** What #take does for a heartbeat, in one function: each one more that waits costs every heartbeat its turns. */
+  async #takeBeat(id: bigint, message: Extract<Said, { case: "heartbeat" }>): Promise<void> {
+    let answer: Answer;
+    try {
+      checkSaying(message, this.#parts.validate);
+      const due = this.#renewalDue.now();
+      this.#context.values.set(renewalDueKey, typeof due === "boolean" ? due : await due);
+      const value = await this.#parts.calls.heartbeat(message.value, this.#context);
+      // What an agent in error has room for is given to it again from here on.
+      if (value.agentStatus !== AgentStatus.ERROR) this.#session.room.open();
+      answer = { case: "heartbeat", value };
+    } catch (error) {
+      answer = this.#refusalOf(error);
+    }
+    if (!this.#session.answerNow(id, answer)) await this.#session.answer(id, answer);
   }
 
   async #setRoom({ slots, kinds }: SessionReady): Promise<Answer> {
