@@ -9,7 +9,7 @@ export default defineConfig({
     pool: "forks",
     testTimeout: 30_000,
     hookTimeout: 60_000,
-    // Two cores: more workers only make real servers and real databases wait for each other.
-    maxWorkers: 2,
+    // For two cores: real servers and real databases are waited for about a third of the time.
+    maxWorkers: 3,
   },
 });

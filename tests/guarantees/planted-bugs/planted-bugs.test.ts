@@ -38,18 +38,3 @@ describe("a check notices when", () => {
     SLOW_MS,
   );
 });
-
-test(
-  "the same checks find nothing wrong with a copy that has no bug",
-  async () => {
-    const checkout = await plantBug([]);
-    const stage = await setStage({ root: checkout.root });
-    try {
-      for (const check of new Set(bugs.map((bug) => bug.check))) expect(await check(stage)).toEqual([]);
-    } finally {
-      await stage.close();
-      await checkout.remove();
-    }
-  },
-  2 * SLOW_MS,
-);
