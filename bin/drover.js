@@ -2,7 +2,7 @@
 // Plain JavaScript that any Node can parse: it finds a Node that can run Drover, then hands over.
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
+import * as module from "node:module";
 import { fileURLToPath } from "node:url";
 
 const NEEDED_MAJOR = 24;
@@ -10,6 +10,9 @@ const NEEDED_MAJOR = 24;
 if (Number(process.versions.node.split(".")[0]) >= NEEDED_MAJOR) {
   // A checkout runs its sources as they are; the published package carries them compiled.
   const source = new URL("../src/cli/main.ts", import.meta.url);
+  // Its own folder, and not the one in the shared folder for temporary files, where others may leave code for us.
+  if (existsSync(source))
+    module.enableCompileCache(fileURLToPath(new URL("../node_modules/.cache/drover", import.meta.url)));
   const entry = existsSync(source) ? source : new URL("../dist/src/cli/main.js", import.meta.url);
   const { main } = await import(entry.href);
   await main(process.argv);
@@ -20,7 +23,7 @@ if (Number(process.versions.node.split(".")[0]) >= NEEDED_MAJOR) {
 /** The Node that the checkout pins as a dev dependency, or undefined where the package was installed alone. */
 function pinnedNode() {
   try {
-    const require = createRequire(import.meta.url);
+    const require = module.createRequire(import.meta.url);
     const path = fileURLToPath(new URL("bin/node", `file://${require.resolve("node/package.json")}`));
     return existsSync(path) ? path : undefined;
   } catch {
