@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import type { Writable } from "node:stream";
 
 // Reads which groups live and which have ended. The end of its input means that the agent is gone, killed without a
 // word perhaps: nobody would stop the groups then, so it does. POSIX sh, since that is what every command needs anyway.
@@ -36,8 +37,12 @@ export class GroupGuard {
     this.#child.unref();
   }
 
-  add(group: number): void {
-    this.#child?.stdin?.write(`add ${group}\n`);
+  /**
+   * Where a new group's first process writes `add` and its own number before it does anything else, and then closes it:
+   * however early the agent is killed, the guard hears of the group before its input ends.
+   */
+  get input(): Writable | undefined {
+    return this.#child?.stdin ?? undefined;
   }
 
   remove(group: number): void {

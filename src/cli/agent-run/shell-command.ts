@@ -33,17 +33,23 @@ const POLL_MS = 50;
 // A process that the kernel cannot end, or one that nobody reaps, must not hold the agent for ever.
 const AFTER_KILL_MS = 2000;
 
+/** Tells the guard of the group, and becomes the shell that runs the command. */
+const GUARDED = 'echo "add $$" >&3; exec 3>&-; exec /bin/sh -c "$1"';
+
 /** Runs a command by the shell to its end, in a process group of its own, of which nothing is left afterwards. */
 export async function runShellCommand(options: ShellCommand): Promise<CommandEnd> {
   const { command, input, env, signal, guard } = options;
   signal.throwIfAborted();
-  const child = spawn("/bin/sh", ["-c", command], { detached: true, stdio: ["pipe", "pipe", "pipe"], env });
+  const child = spawn("/bin/sh", ["-c", GUARDED, "sh", command], {
+    detached: true,
+    stdio: ["pipe", "pipe", "pipe", guard.input ?? "ignore"],
+    env,
+  });
   const closed = once(child, "close");
   // Awaited below; here only so that a failure in between is nobody's unhandled one.
   closed.catch(() => undefined);
   await once(child, "spawn");
   const group = child.pid ?? 0; // set once it was spawned
-  guard.add(group);
   let stopping: Promise<void> | undefined;
   const stop = () => {
     stopping = endGroup(group, options.graceMs());
