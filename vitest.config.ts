@@ -7,8 +7,8 @@ export default defineConfig({
     globalSetup: ["tests/helpers/postgres-server.ts"],
     // Type stripping is Node's own: sources run in the tests as they run in production.
     pool: "forks",
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
     // For two cores: real servers and real databases are waited for about a third of the time.
     maxWorkers: 3,
   },

@@ -56,11 +56,12 @@ test("a thawed agent stops its work, and the result that it has all the same is 
 });
 
 test("a command that ended while its agent was frozen is too late as well", { timeout: 60_000 }, async () => {
-  const command = "command=while [ ! -e go ]; do sleep 0.05; done; echo mine; touch done";
+  const command = "command=touch begun; while [ ! -e go ]; do sleep 0.05; done; echo mine; touch done";
   const frozen = await runAgent(stage, "frozen-command", ["--json", "--on", command]);
   agents.push(frozen);
   const task = await createTask("command");
-  await waitFor(() => frozen.events().some(({ kind }) => kind === "taskBegan"), { what: "the work" });
+  // Not the agent's word that it begins: it is said before the command runs, and a frozen agent starts none.
+  await waitFor(() => exists(join(frozen.folder, "begun")), { what: "the work" });
 
   frozen.signal("SIGSTOP");
   // Its commands are in groups of their own and go on.

@@ -7,7 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 export async function waitFor<T>(
   ask: () => T | Promise<T>,
   {
-    timeoutMs = 10_000,
+    timeoutMs = 30_000,
     everyMs = 10,
     what = "it",
   }: { timeoutMs?: number; everyMs?: number; what?: string } = {},
