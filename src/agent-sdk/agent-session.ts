@@ -192,7 +192,13 @@ export class AgentSession {
         const { epoch, heartbeatInterval, lease } = message.value;
         const intervalMs = msOf(heartbeatInterval);
         this.#enter({ kind: "live", epoch, intervalMs, leaseMs: msOf(lease) });
-        this.#requests.attach(stream.queue, () => stream.giveUp("The server does not answer any more."));
+        this.#requests.attach(stream.queue, {
+          silent: () => stream.giveUp("The server does not answer any more."),
+          // Where there is no other, this one is asked again at the same stream: it costs less than a new one.
+          cannotServe: ({ message }) => {
+            if (this.#servers.hasOthers) stream.giveUp(`The server cannot serve: ${message}`);
+          },
+        });
         this.#heartbeats.begin(intervalMs);
         this.#room.begin();
         break;

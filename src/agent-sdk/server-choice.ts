@@ -25,6 +25,11 @@ export class ServerChoice {
     return { url: this.#addresses[this.#at] ?? "", tls: this.#tls };
   }
 
+  /** Whether there is another one to turn to. */
+  get hasOthers(): boolean {
+    return this.#addresses.length > 1;
+  }
+
   /** Turns to the next one: this one asked to, or was lost. */
   moveOn(): void {
     this.#at = (this.#at + 1) % this.#addresses.length;

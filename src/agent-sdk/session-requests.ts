@@ -26,10 +26,20 @@ export interface Ask {
   readonly outlives: "stream" | "nothing";
 }
 
+/** What keeps a stream that is open from being of use. */
+export interface StreamTrouble {
+  /** An answer is overdue. */
+  silent(): void;
+  /** The server answers, and for as long as that only that it cannot serve: so does one that lost its database. */
+  cannotServe(refusal: CallRefusal): void;
+}
+
 interface Waiting {
   readonly id: bigint;
   readonly ask: Ask;
   sentAtMs: number | undefined;
+  /** When this stream first heard it of those sendings that were all answered UNAVAILABLE. */
+  unservedSinceMs: number | undefined;
   sendings: number;
   delay: JitteredDelay | undefined;
   timer: NodeJS.Timeout | undefined;
@@ -59,7 +69,7 @@ const passing: ReadonlySet<Code> = new Set([
 export class SessionRequests {
   readonly #waiting = new Map<bigint, Waiting>();
   readonly #silenceMs: number;
-  #onSilence: (() => void) | undefined;
+  #trouble: StreamTrouble | undefined;
   #queue: OutgoingQueue<SessionRequest> | undefined;
   #watch: NodeJS.Timeout | undefined;
   #lastId = 0n;
@@ -85,6 +95,7 @@ export class SessionRequests {
       id,
       ask,
       sentAtMs: undefined,
+      unservedSinceMs: undefined,
       sendings: 0,
       delay: undefined,
       timer: undefined,
@@ -94,10 +105,10 @@ export class SessionRequests {
     this.#send(waiting);
   }
 
-  /** Speaks through this stream from now on; `onSilence` is called when an answer is overdue. */
-  attach(queue: OutgoingQueue<SessionRequest>, onSilence: () => void): void {
+  /** Speaks through this stream from now on. */
+  attach(queue: OutgoingQueue<SessionRequest>, trouble: StreamTrouble): void {
     this.#queue = queue;
-    this.#onSilence = onSilence;
+    this.#trouble = trouble;
     for (const waiting of [...this.#waiting.values()]) this.#send(waiting);
   }
 
@@ -113,6 +124,7 @@ export class SessionRequests {
         waiting.ask.refused(refusal);
       }
       waiting.sentAtMs = undefined;
+      waiting.unservedSinceMs = undefined;
     }
   }
 
@@ -162,7 +174,11 @@ export class SessionRequests {
       waiting.ask.refused({ code, reason, message });
       return;
     }
+    if (code === Code.Unavailable) waiting.unservedSinceMs ??= waiting.sentAtMs;
+    else waiting.unservedSinceMs = undefined;
     waiting.sentAtMs = undefined;
+    const unservedMs = monotonicMs() - (waiting.unservedSinceMs ?? monotonicMs());
+    if (unservedMs >= this.#silenceMs) this.#trouble?.cannotServe({ code, reason, message });
     waiting.delay ??= new JitteredDelay(FIRST_REPEAT_MS, LAST_REPEAT_MS);
     waiting.timer = setTimeout(() => {
       waiting.timer = undefined;
@@ -190,7 +206,7 @@ export class SessionRequests {
       if (sent.length === 0) return;
       const leftMs = Math.min(...sent) + this.#silenceMs - now;
       if (leftMs > 1) this.#watchFor(leftMs);
-      else this.#onSilence?.();
+      else this.#trouble?.silent();
     }, ms);
   }
 }

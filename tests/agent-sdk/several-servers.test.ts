@@ -37,6 +37,23 @@ describe("an agent of several servers", () => {
     await first.hears("hello", (_, { stream }) => stream.number === 2);
   });
 
+  it("leaves one that answers, and only that it cannot serve", async () => {
+    const servers = [await fakeServer(), await fakeServer()];
+    const url = servers.map((server) => server.url);
+    const refusal = { code: Code.Unavailable, message: "the database cannot be reached" };
+    const opened = () => servers.reduce((sum, { streams }) => sum + streams.length, 0);
+    for (const { answers } of servers)
+      answers.heartbeat = () => (opened() === 1 ? { refusal } : { acknowledged: true });
+    const { client, sees } = agentOf(servers[0] as FakeSessionServer, { url, timing: { silenceMs: 300 } });
+    await client.start();
+    const [first, second] = await chosen(servers);
+    const { said } = await second.hears("heartbeat");
+    expect(said.session?.sequence).toBe(1n);
+    expect(first.all("hello")).toHaveLength(1);
+    const { state } = await sees("state", (event) => event.state.kind === "waiting");
+    expect(state).toMatchObject({ because: { message: expect.stringContaining(refusal.message) } });
+  });
+
   it("is not kept by one that is not there", async () => {
     const server = await fakeServer();
     for (let time = 0; time < 5; time += 1) {
