@@ -4,6 +4,7 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import * as module from "node:module";
 import { fileURLToPath } from "node:url";
+import { importQuickly } from "./quick-imports.js";
 
 const NEEDED_MAJOR = 24;
 
@@ -13,6 +14,7 @@ if (Number(process.versions.node.split(".")[0]) >= NEEDED_MAJOR) {
   // Its own folder, and not the one in the shared folder for temporary files, where others may leave code for us.
   if (existsSync(source))
     module.enableCompileCache(fileURLToPath(new URL("../node_modules/.cache/drover", import.meta.url)));
+  importQuickly();
   const entry = existsSync(source) ? source : new URL("../dist/src/cli/main.js", import.meta.url);
   const { main } = await import(entry.href);
   await main(process.argv);
