@@ -1,4 +1,5 @@
 /** The only full wiring: from a database and settings to a serving control plane. */
+
 import { fileURLToPath } from "node:url";
 import type { Interceptor } from "@connectrpc/connect";
 import { AgentService } from "../gen/drover/v1/agent_service_pb.js";
@@ -107,6 +108,7 @@ import { LastUsedRecorder } from "./tokens/last-used.ts";
 import { OpenStreams } from "./tokens/open-streams.ts";
 import { signIn } from "./tokens/sign-in.ts";
 import { SignInCodes } from "./tokens/sign-in-codes.ts";
+import { createTokenFinder } from "./tokens/token-finder.ts";
 import { createRotateTokenRpc, createTokenRpc } from "./tokens/token-rpc.ts";
 import { renewalDueMs } from "./tokens/token-service.ts";
 import { createTrackerRpc } from "./trackers/tracker-rpc.ts";
@@ -569,9 +571,10 @@ function createInterceptors(
 ): Interceptor[] {
   const { db } = database;
   const { lastUsed, gate, checkCertificate, calls } = guards;
+  const tokens = { db, find: createTokenFinder(db) };
   const access = {
     authenticate: (authorization: string | null, mayRenew: boolean) =>
-      authenticate(db, authorization, mayRenew),
+      authenticate(tokens, authorization, mayRenew),
     findProject: (name: string) => findProjectByName(db, name),
     confirm: (caller: Caller) => confirmCaller(db, caller),
     proved: ({ address, port }: Peer) => gate.prove(address, port),

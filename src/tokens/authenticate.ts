@@ -22,12 +22,19 @@ export const renewalDueKey: ContextKey<boolean> = createContextKey<boolean>(fals
   description: "the token is to be renewed",
 });
 
+/** What authentication needs of the database. */
+export interface TokenAccess {
+  readonly db: Db;
+  /** The token of that id as it is at some time after the call; undefined where there is none. */
+  find(id: string): Promise<TokenRecord | undefined>;
+}
+
 /**
  * Who an authorization header speaks for. A token that is malformed or mistyped is refused by its checksum, without a
  * query. `mayRenew` is for the one method that an expired agent token may still call.
  */
 export async function authenticate(
-  db: Db,
+  { db, find }: TokenAccess,
   header: string | null,
   mayRenew: boolean,
 ): Promise<Authentication> {
@@ -35,7 +42,7 @@ export async function authenticate(
   const token = bearer === undefined ? undefined : parseToken(bearer);
   if (token === undefined || token.kind === "malformed") throw unauthenticated();
   const authenticatedAtMs = performance.now();
-  const record = await findToken(db, token.id);
+  const record = await find(token.id);
   // Compared also where there is no such token: time must not tell which ids exist.
   const matches = secretMatches(token.secret, record?.secretHash);
   if (record === undefined || !matches || record.role !== token.role || !isInForce(record, mayRenew)) {

@@ -69,6 +69,11 @@ export async function findToken(db: Db | Tx, id: string): Promise<TokenRecord | 
   return row;
 }
 
+/** Those of the tokens that there are, of any project; for authentication of many calls at once. */
+export async function findTokens(db: Db, ids: readonly string[]): Promise<TokenRecord[]> {
+  return await selectRecords(db).where(sql`${tokens.id} = ANY(${sql.param(ids)}::uuid[])`);
+}
+
 /** The project's token of that id. */
 export async function findProjectToken(
   db: Db | Tx,

@@ -4,7 +4,14 @@ import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { TokenRole } from "../../gen/drover/v1/token_service_pb.js";
 import { codeOf } from "../helpers/code-of.ts";
-import { connectFleet, DOORS, type EnrolledAgent, enrollAgent, type Fleet } from "../helpers/fleet-api.ts";
+import {
+  connectFleet,
+  DOORS,
+  type EnrolledAgent,
+  enrollAgent,
+  enrollAgents,
+  type Fleet,
+} from "../helpers/fleet-api.ts";
 import { type ServerProcess, startServer } from "../helpers/server-process.ts";
 import { type Stage, setStage } from "../helpers/stage.ts";
 import { holdLock } from "../helpers/stop-point.ts";
@@ -28,6 +35,29 @@ describe("a second after a revocation is acknowledged, nothing of that token's i
 
   test("through no door of any server on the database", async () => {
     expect(await acceptedAfterRevocation(stage, [stage.fleet, replicaFleet])).toEqual([]);
+  });
+
+  test("also among calls of others at the same moment, each of which is told apart", async () => {
+    const agents = await enrollAgents(stage.fleet, stage.operator, 12);
+    const gone = agents.filter((_, index) => index % 3 === 0);
+    for (const agent of gone)
+      await stage.operator.tokens.revokeToken({ token: await tokenIdOf(stage, agent) });
+    const calls = Array.from({ length: 10 }, () => agents).flat();
+    const outcomes = await Promise.all(
+      calls.map(async (agent, index) => {
+        const api = stage.fleet.agent(agent.token, DOORS[index % DOORS.length]);
+        const acknowledged = api.heartbeat({ status: AgentStatus.ONLINE });
+        return gone.includes(agent) ? await codeOf(acknowledged) : (await acknowledged).acknowledged;
+      }),
+    );
+    expect(outcomes).toEqual(calls.map((agent) => (gone.includes(agent) ? "Unauthenticated" : true)));
+    const { agents: shown } = await stage.operator.fleet.listAgents({ pageSize: 100 });
+    const heard = new Set(
+      shown.filter(({ lastHeartbeatAt }) => lastHeartbeatAt !== undefined).map(({ name }) => name),
+    );
+    expect(agents.filter(({ name }) => heard.has(name))).toEqual(
+      agents.filter((agent) => !gone.includes(agent)),
+    );
   });
 
   test("nor is a task given to a claim that waited for one", async () => {

@@ -156,8 +156,8 @@ export const bugs: PlantedBug[] = [
         find: /$(?![\s\S])/,
         replace: `
 const remembered = new Map<string, Authentication>();
-export async function authenticate(db: Db, header: string | null, mayRenew: boolean): Promise<Authentication> {
-  const found = remembered.get(header ?? "") ?? (await lookUp(db, header, mayRenew));
+export async function authenticate(access: TokenAccess, header: string | null, mayRenew: boolean): Promise<Authentication> {
+  const found = remembered.get(header ?? "") ?? (await lookUp(access, header, mayRenew));
   remembered.set(header ?? "", found);
   return { ...found, caller: { ...found.caller, authenticatedAtMs: performance.now() } };
 }
