@@ -48,6 +48,7 @@ import { eventIdOf } from "./events/event-message.ts";
 import { createEventRpc } from "./events/event-rpc.ts";
 import { pruneEvents } from "./events/prune-events.ts";
 import { EventSequencer } from "./events/sequencer.ts";
+import { findSequencerProblem } from "./events/sequencer-readiness.ts";
 import { WatchRegistry } from "./events/watch-registry.ts";
 import { createCordonRpc } from "./fleet/cordon-rpc.ts";
 import { createExplainAgentRpc } from "./fleet/explain-agent-rpc.ts";
@@ -213,7 +214,11 @@ export function createControlPlane(
     handlers: [
       createRestDoor(transcoder),
       docs,
-      createProbes({ database: () => findSchemaProblem(database), server: async () => health.problem }),
+      createProbes({
+        database: () => findSchemaProblem(database),
+        events: () => findSequencerProblem(db),
+        server: async () => health.problem,
+      }),
       createMetricsPage(() => measured.metrics.page()),
       ...createPages(database, codes),
     ],

@@ -1,0 +1,43 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { startControlPlane, type TestControlPlane } from "../helpers/control-plane.ts";
+import { waitFor } from "../helpers/wait-for.ts";
+
+let server: TestControlPlane;
+beforeAll(async () => {
+  server = await startControlPlane();
+});
+afterAll(() => server.stop());
+
+const readiness = async () => {
+  const answer = await fetch(`${server.httpUrl}/readyz`);
+  return { status: answer.status, body: await answer.json() };
+};
+
+test("a server is ready while events get their numbers, and says for how long they have not", async () => {
+  expect(await readiness()).toEqual({ status: 200, body: { status: "ok" } });
+  await server.database`
+    CREATE FUNCTION refuse_numbers() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'no numbers today'; END $$`;
+  await server.database`
+    CREATE TRIGGER refuse_numbers BEFORE UPDATE OF seq ON events FOR EACH ROW EXECUTE FUNCTION refuse_numbers()`;
+  const created = await fetch(`${server.httpUrl}/api/v1/tasks`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${server.operatorToken}`, "content-type": "application/json" },
+    body: JSON.stringify({ kind: "any" }),
+  });
+  expect(created.status).toBe(200);
+  // One that waits for a moment is nothing out of the ordinary.
+  expect((await readiness()).status).toBe(200);
+  const aged = await server.database`
+    UPDATE events SET time = time - interval '95 seconds' WHERE seq IS NULL RETURNING 1`;
+  expect(aged.length).toBeGreaterThan(0);
+  expect(await readiness()).toEqual({
+    status: 503,
+    body: {
+      status: "unavailable",
+      notReady: [{ name: "events", reason: expect.stringMatching(/^an event has waited \S+ for its place/) }],
+    },
+  });
+  await server.database`DROP TRIGGER refuse_numbers ON events`;
+  await waitFor(async () => (await readiness()).status === 200);
+});
