@@ -8,6 +8,7 @@ import { heartbeatsBenchmark } from "./heartbeats.ts";
 import { livenessBenchmark } from "./liveness.ts";
 import { startBenchmark } from "./start.ts";
 import { type Summary, summarise } from "./statistics.ts";
+import { tasksBenchmark } from "./tasks.ts";
 import { transcodingBenchmark } from "./transcoding.ts";
 
 const benchmarks: Benchmark[] = [
@@ -15,6 +16,7 @@ const benchmarks: Benchmark[] = [
   heartbeatsBenchmark,
   livenessBenchmark,
   startBenchmark,
+  tasksBenchmark,
   transcodingBenchmark,
 ];
 const folder = fileURLToPath(new URL("../../bench", import.meta.url));
