@@ -41,6 +41,8 @@ export class OpenCall {
   #interrupted: (() => void) | undefined;
   #isAnswered = false;
   #hasSentHeaders = false;
+  /** Set once the door stops. */
+  #lastWordsMs: number | undefined;
 
   constructor(call: GrpcCall, method: DescMethod, onEnd: (open: OpenCall) => void) {
     this.#call = call;
@@ -62,7 +64,7 @@ export class OpenCall {
           ...endpointOf(call.getPeer()),
           certificate: () => certificateOf(call),
         })
-        .set(cutOffKey, () => this.#cutOff()),
+        .set(cutOffKey, () => this.#cutOff(constants.NGHTTP2_CANCEL)),
       // Few handlers look at these, and an open stream would hold them for as long as it lives.
       get responseHeader() {
         self.#header ??= new Headers();
@@ -90,11 +92,26 @@ export class OpenCall {
     this.#interrupted?.();
   }
 
-  #cutOff(): void {
+  /**
+   * Ends the call because its door stops. A caller who keeps its own side open, as one that waits for its next message
+   * may, is cut off so long after the answer: the connection would stand open for it.
+   */
+  stop(reason: ConnectError, lastWordsMs: number): void {
+    this.#lastWordsMs = lastWordsMs;
+    if (this.#isAnswered) this.#cutOffSoon(lastWordsMs);
+    this.abort(reason);
+  }
+
+  #cutOffSoon(ms: number): void {
+    // Without effect on a call that is over by then.
+    setTimeout(() => this.#cutOff(constants.NGHTTP2_NO_ERROR), ms).unref();
+  }
+
+  #cutOff(code: number): void {
     // grpc-js itself only ends a call behind all that was written to it. The stream below is private to it; its version
     // is pinned, and tests/sessions fails if a new one keeps it elsewhere.
     const { call } = this.#call as { call?: { stream?: ServerHttp2Stream } };
-    call?.stream?.close(constants.NGHTTP2_CANCEL);
+    call?.stream?.close(code);
   }
 
   /** Calls back when the call is aborted; cheaper than a listener on the signal, for the one that every stream needs. */
@@ -111,6 +128,7 @@ export class OpenCall {
   /** Says that the handler's result goes out now, so that the call's end is not a cancellation. */
   answer(): void {
     this.#isAnswered = true;
+    if (this.#lastWordsMs !== undefined) this.#cutOffSoon(this.#lastWordsMs);
   }
 
   /** Sends the response headers if the handler set any; grpc-js sends its own with the first message otherwise. */

@@ -154,7 +154,7 @@ async function stop(
   graceMs: number,
 ): Promise<void> {
   // Calls that take the hint at the end of the grace can still answer before their connection goes.
-  const graceOver = setTimeout(() => abortAll([...open]), graceMs);
+  const graceOver = setTimeout(() => stopAll([...open]), graceMs);
   // Without channelz, forceShutdown knows no connections, and tryShutdown only waits; drain is what cuts them off,
   // and only those that it has seen open.
   if (bound !== undefined) server.drain(targetOf(bound), graceMs + LAST_WORDS_MS);
@@ -166,12 +166,13 @@ async function stop(
     cutOff = setTimeout(resolve, graceMs + 2 * LAST_WORDS_MS);
   });
   // Streams have no end of their own to wait for; calls do, and get the time for it.
-  abortAll([...open].filter((call) => call.isStream));
+  stopAll([...open].filter((call) => call.isStream));
   await closed;
   clearTimeout(cutOff);
   clearTimeout(graceOver);
 }
 
-function abortAll(calls: OpenCall[]): void {
-  for (const call of calls) call.abort(new ConnectError("the server is stopping", Code.Unavailable));
+function stopAll(calls: OpenCall[]): void {
+  const reason = new ConnectError("the server is stopping", Code.Unavailable);
+  for (const call of calls) call.stop(reason, LAST_WORDS_MS);
 }

@@ -169,6 +169,8 @@ function createHttp2(listener: RequestListener): Http2Server {
   );
 }
 
+/** How often a stopping door closes the connections that have become idle, in milliseconds. */
+const CLOSE_IDLE_MS = 50;
 /** How long an HTTP/2 connection without a stream is kept, in milliseconds. */
 const IDLE_SESSION_MS = 300_000;
 
@@ -224,10 +226,13 @@ async function stop(
   // Streams have no end of their own to wait for; calls do, and get the time for it.
   streamsEnd.abort(stopping());
   for (const session of sessions) session.close();
+  // A connection whose last answer has gone out would be kept for its caller's next call, for seconds.
   http1.closeIdleConnections();
+  const closing = setInterval(() => http1.closeIdleConnections(), CLOSE_IDLE_MS);
   await settledWithin(closed, graceMs);
   callsEnd.abort(stopping());
   await settledWithin(closed, LAST_WORDS_MS);
+  clearInterval(closing);
   http1.closeAllConnections();
   http1.close();
   for (const session of sessions) session.destroy();

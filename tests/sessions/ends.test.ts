@@ -87,15 +87,15 @@ describe.each(WAYS)("%s", (way) => {
     for (let count = 0; count < 50; count++) expect((await line.hear())?.message.case).toBe("done");
     expect(await line.hear()).toBeUndefined();
   });
+});
 
-  test("a stream on which nothing is said is ended", { timeout: 20_000 }, async () => {
+test("a stream on which nothing is said is ended, whichever way it came", async () => {
+  const silent = WAYS.map(async (way) => {
     const { open } = await openServer(way);
     const { line } = await open();
     const error = await line.end();
     expect(error).toBeInstanceOf(ConnectError);
-    expect([error?.code, error?.findDetails(ErrorInfoSchema)[0]?.reason]).toEqual([
-      Code.DeadlineExceeded,
-      "HELLO_EXPECTED",
-    ]);
+    return [error?.code, error?.findDetails(ErrorInfoSchema)[0]?.reason];
   });
+  expect(await Promise.all(silent)).toEqual(WAYS.map(() => [Code.DeadlineExceeded, "HELLO_EXPECTED"]));
 });
