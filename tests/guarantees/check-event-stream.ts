@@ -153,9 +153,11 @@ export async function wrongAfterLateCommits(stage: Stage): Promise<string[]> {
   await early`COMMIT`;
   await sequencer.release();
   const { wrong } = await wrongInTable(stage.sql, projectId);
-  await waitFor(() => watch.events.length >= 5, { timeoutMs: 5_000 }).catch(() =>
-    wrong.push(`the watch saw ${watch.events.length} of 5 events`),
-  );
+  // What has no place is not told either: there is nothing to wait for.
+  if (wrong.length === 0)
+    await waitFor(() => watch.events.length >= 5, { timeoutMs: 5_000 }).catch(() =>
+      wrong.push(`the watch saw ${watch.events.length} of 5 events`),
+    );
   await watch.stop();
   await Promise.all([early.end(), late.end()]);
   return wrong;

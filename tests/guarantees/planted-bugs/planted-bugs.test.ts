@@ -13,6 +13,8 @@ async function foundWrong(
   try {
     return await findings(check, stage);
   } finally {
+    // How it would stop is nobody's question, and a bug may keep it from stopping at all.
+    if (stage.server.running()) await stage.server.kill();
     await stage.close();
     await checkout.remove();
   }
