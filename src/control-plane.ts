@@ -363,7 +363,8 @@ function createTasks({ db }: Database, config: Config, pacer: HeartbeatPacer, lo
     logger.warn({ err: error }, "the database was not asked for tasks that are due; it is tried again"),
   );
   const held = new HeldTasks(db, rules, waiting, unhandled);
-  return { rules, waiting, held, loans: new LoanService(db, rules, waiting), unhandled };
+  const loans = new LoanService(db, rules, waiting, (changes) => logCordons(logger, changes));
+  return { rules, waiting, held, loans, unhandled };
 }
 
 function createHousekeeping(
@@ -414,7 +415,7 @@ function createSweeper(
         logger.info({ project, agent, from, to, reason }, "agent liveness changed");
       },
       tasksChanged: (changes) => waiting.announce(changes),
-      drained: (changes) => logCordons(logger, changes),
+      cordoned: (changes) => logCordons(logger, changes),
       braked(change) {
         logger.warn({ ...change }, brakeWords[change.to]);
       },

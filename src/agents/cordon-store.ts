@@ -65,6 +65,13 @@ export async function writeCordons(tx: Tx, writes: readonly CordonWrite[]): Prom
       reason text, version bigint, within_ms float8)
     WHERE s.project_id = i.project_id AND s.agent_id = i.agent_id
     RETURNING s.agent_id, ${rfc3339} AS deadline`);
+  const freed = writes.filter(({ cordon }) => cordon === "none");
+  // What an agent failed before is forgiven: the count to its next cordon begins anew.
+  if (freed.length > 0)
+    await tx.execute(sql`
+      DELETE FROM agent_failures WHERE (project_id, agent_id) IN (
+        SELECT * FROM unnest(${sql.param(freed.map(({ projectId }) => projectId))}::uuid[],
+          ${sql.param(freed.map(({ agentId }) => agentId))}::uuid[]))`);
   return new Map(
     [...rows].flatMap(({ agent_id, deadline }) => (deadline === null ? [] : [[agent_id, deadline]])),
   );

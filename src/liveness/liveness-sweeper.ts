@@ -30,8 +30,8 @@ export interface SweepListener {
   lost(loss: CommittedLoss): void;
   /** Tasks were taken back; committed. */
   tasksChanged(changes: TaskChange[]): void;
-  /** Drains came to their end: the agents are cordoned; committed. */
-  drained(changes: readonly CordonChange[]): void;
+  /** Agents were cordoned: their drains came to an end, or they failed too many tasks in a row; committed. */
+  cordoned(changes: readonly CordonChange[]): void;
   /** Because of a mass loss tasks go back more slowly than before, or again as fast as they should; committed. */
   braked(change: BrakeChange): void;
   /** A round has ended; it took so many seconds. */
@@ -125,6 +125,7 @@ export class LivenessSweeper implements Service {
       );
       for (const change of taken.brakes) listener.braked(change);
       listener.tasksChanged(taken.changes);
+      listener.cordoned(taken.cordoned);
       more = taken.more;
     }
   }
@@ -135,7 +136,7 @@ export class LivenessSweeper implements Service {
       // By the operator's word and the database's clock: whether anybody listened meanwhile does not matter.
       const ended = await inTransaction(db, (tx) => endDrains(tx, giveBack));
       listener.tasksChanged(ended.changes);
-      listener.drained(ended.drained);
+      listener.cordoned(ended.drained);
       more = ended.more;
     }
   }

@@ -1,3 +1,4 @@
+import type { CordonChange } from "../agents/cordon-service.ts";
 import type { Tx } from "../storage/database.ts";
 import {
   findOfflineHolders,
@@ -23,6 +24,8 @@ export interface TakenBack {
   changes: TaskChange[];
   /** To be told after the commit. */
   brakes: BrakeChange[];
+  /** Agents that failed too many tasks in a row by running longer than they may; to be told after the commit. */
+  cordoned: CordonChange[];
   more: boolean;
 }
 
@@ -32,7 +35,7 @@ export interface TakeBackSettings extends GiveBackSettings {
 }
 
 /** What one step took back. */
-type Step = Omit<TakenBack, "brakes">;
+type Step = Pick<TakenBack, "changes" | "more">;
 
 /** Tasks of one transaction: small, so that no row is locked for long. */
 const TASKS_AT_ONCE = 200;
@@ -48,7 +51,7 @@ export async function takeBack(tx: Tx, watch: Watch, settings: TakeBackSettings)
   const brakes = await applyBrakes(tx, watch, settings.brake, settings.thresholds);
   const braked = [...brakes.engaged.keys()];
   const spared: Spared = { projectIds: braked, silentForMs: missingAfterMs(settings.thresholds) };
-  const taken: TakenBack = { changes: [], brakes: brakes.changes, more: false };
+  const taken: TakenBack = { changes: [], brakes: brakes.changes, cordoned: [], more: false };
   const add = ({ changes, more }: Step) => {
     taken.changes.push(...changes);
     taken.more ||= more;
@@ -58,8 +61,11 @@ export async function takeBack(tx: Tx, watch: Watch, settings: TakeBackSettings)
   add({ changes, more: agents === AGENTS_AT_ONCE && handled(changes) > 0 });
   add({ changes: await takeSlowly(tx, brakes, watch.nowMs, settings), more: false });
   // Who was done while nobody listened gets the time to say so.
-  if (maySomeoneBeDue(watch, settings.thresholds))
-    add(step(await timeOutAttempts(tx, TASKS_AT_ONCE, spared, settings)));
+  if (maySomeoneBeDue(watch, settings.thresholds)) {
+    const timedOut = await timeOutAttempts(tx, TASKS_AT_ONCE, spared, settings);
+    add(step(timedOut.changes));
+    taken.cordoned.push(...timedOut.cordoned);
+  }
   return taken;
 }
 

@@ -5,7 +5,7 @@ import type { PageRequest } from "../storage/page.ts";
 import type { JsonObject } from "../storage/schema.ts";
 import { type Moment, parseTimestamptz } from "../storage/timestamptz.ts";
 import type { EndOfAttempt } from "./decide-task.ts";
-import type { LoanKey, LockedLoan } from "./loan-store.ts";
+import type { Holder, LoanKey, LockedLoan } from "./loan-store.ts";
 import type { AttemptOutcome } from "./task.ts";
 import { errorOf } from "./task-store.ts";
 
@@ -69,6 +69,29 @@ export async function writeAttemptEnds(tx: Tx, ends: AttemptEnd[]): Promise<void
     SELECT 1 FROM moved`);
   if (rows.length !== ends.length)
     throw new Error(`of ${ends.length} locked tasks ${rows.length} could be written`);
+}
+
+/** Those of the agents that get work and have failed at least so many different tasks since their newest success. */
+export async function findBlamed(
+  tx: Tx,
+  agents: readonly Holder[],
+  most: number,
+): Promise<(Holder & { failures: number })[]> {
+  if (agents.length === 0) return [];
+  const rows = await tx.execute<{ project_id: string; agent_id: string; failures: number }>(sql`
+    SELECT s.project_id, s.agent_id, f.failures
+    FROM unnest(${sql.param(agents.map(({ projectId }) => projectId))}::uuid[],
+      ${sql.param(agents.map(({ agentId }) => agentId))}::uuid[]) AS k(project_id, agent_id)
+    JOIN agent_states s USING (project_id, agent_id)
+    CROSS JOIN LATERAL (SELECT count(*)::int AS failures FROM agent_failures f
+      WHERE f.project_id = s.project_id AND f.agent_id = s.agent_id) f
+    WHERE s.cordon = 'none' AND f.failures >= ${most}
+    ORDER BY s.project_id, s.agent_id`);
+  return [...rows].map((row) => ({
+    projectId: row.project_id,
+    agentId: row.agent_id,
+    failures: row.failures,
+  }));
 }
 
 /** What an agent has had to do with a task. */

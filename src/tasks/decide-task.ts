@@ -7,6 +7,9 @@ export const MAX_LOSSES = 10;
 /** So many different agents that went down while they ran a task, and it is quarantined: it may be what does it. */
 export const MOST_TAKEN_DOWN = 3;
 
+/** So many different tasks that an agent failed, with no success between them, and it is cordoned: it may be to blame. */
+export const MOST_FAILED_IN_A_ROW = 5;
+
 /** What can happen to a task. What an agent says of one comes under a loan, which may have ended. */
 export type TaskInput =
   | { readonly kind: "claim"; readonly agentId: string }

@@ -1,8 +1,12 @@
+import { lockAgents } from "../agents/agent-service.ts";
+import type { CordonChange } from "../agents/cordon-service.ts";
 import type { Tx } from "../storage/database.ts";
+import { cordonBlamed } from "./blame-agents.ts";
 import { endAttempts, type ReportUnhandled } from "./end-attempts.ts";
 import {
   extendLoans,
   findLostHolders,
+  findOverdueHolders,
   type Holder,
   type LostIn,
   lockEndedLoans,
@@ -73,17 +77,24 @@ export async function returnExpiredLeases(
   return await endAttempts(tx, loans, cause, settings.backoff, settings.report);
 }
 
-/** Fails up to `limit` attempts that have run longer than their task allows; that burns a retry. */
+/**
+ * Fails up to `limit` attempts that have run longer than their task allows; that burns a retry, and cordons an agent that
+ * has failed too many different tasks in a row. An agent that someone else has locked keeps its own for the next time.
+ */
 export async function timeOutAttempts(
   tx: Tx,
   limit: number,
   spared: Spared,
   settings: GiveBackSettings,
-): Promise<TaskChange[]> {
-  const loans = await lockOverdueLoans(tx, limit, spared);
+): Promise<{ changes: TaskChange[]; cordoned: CordonChange[] }> {
+  const holders = await findOverdueHolders(tx, limit, spared);
+  const locked = await lockAgents(tx, holders, { waiting: false });
+  const agents = holders.filter(({ agentId }) => locked.has(agentId));
+  const loans = await lockOverdueLoans(tx, agents, limit, spared);
   const error = { message: "the attempt ran longer than its task allows", context: undefined };
   const cause = { ending: { kind: "timed-out" }, error, origin: SERVER } as const;
-  return await endAttempts(tx, loans, cause, settings.backoff, settings.report);
+  const changes = await endAttempts(tx, loans, cause, settings.backoff, settings.report);
+  return { changes, cordoned: await cordonBlamed(tx, changes) };
 }
 
 /** Agents that are offline and hold tasks whose lease is past its end, up to `limit`: theirs are to be given back. */

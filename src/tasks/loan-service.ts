@@ -1,10 +1,12 @@
-import { readOffer, shareAgent, shareTaker } from "../agents/agent-service.ts";
+import { lockAgent, readOffer, shareAgent, shareTaker } from "../agents/agent-service.ts";
+import type { CordonChange } from "../agents/cordon-service.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import { confirmCaller } from "../identity/confirm-caller.ts";
 import type { PackedJson } from "../runtime/json-value.ts";
 import type { Refusal } from "../runtime/refusal.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import { type AttemptError, keepStaleResult, type RefusedResult, readLoanHistory } from "./attempt-store.ts";
+import { cordonBlamed } from "./blame-agents.ts";
 import { claimDue } from "./claim-store.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
@@ -49,15 +51,33 @@ export interface RenewedLease {
 }
 
 /** What a transaction came to that must commit before its caller is refused: it may have kept the refused result. */
-type Written<T> = { kind: "done"; value: T; changes: TaskChange[] } | { kind: "refused"; refusal: Refusal };
+type Written<T> =
+  | { kind: "done"; value: T; changes: TaskChange[]; cordoned?: CordonChange[] }
+  | { kind: "refused"; refusal: Refusal };
+
+/** What the end of a task came to. */
+interface Ended {
+  task: TaskRecord;
+  changes: TaskChange[];
+  /** The agent, where this was one failure too many. */
+  cordoned?: CordonChange[];
+}
 
 /** What agents do with tasks: they borrow them, and end them under the loan. */
 export class LoanService {
   readonly #db: Db;
   readonly #rules: TaskRules;
   readonly #waiting: WaitingClaims;
+  readonly #onCordoned: (changes: readonly CordonChange[]) => void;
 
-  constructor(db: Db, rules: TaskRules, waiting: WaitingClaims) {
+  /** `onCordoned` hears after the commit of agents that failed too many tasks in a row. */
+  constructor(
+    db: Db,
+    rules: TaskRules,
+    waiting: WaitingClaims,
+    onCordoned: (changes: readonly CordonChange[]) => void = () => {},
+  ) {
+    this.#onCordoned = onCordoned;
     this.#db = db;
     this.#rules = rules;
     this.#waiting = waiting;
@@ -204,7 +224,10 @@ export class LoanService {
     });
   }
 
-  /** Ends a try of a task. Throws as `complete` does. The error must be scrubbed. */
+  /**
+   * Ends a try of a task; an agent that has failed too many different ones in a row is cordoned by it. Throws as
+   * `complete` does. The error must be scrubbed.
+   */
   async fail(
     caller: AgentCaller,
     taskId: string,
@@ -219,7 +242,8 @@ export class LoanService {
       const decision = decideTask(loan, { kind: "fail", loan: key, retryable }, this.#rules.backoff);
       if (decision.kind !== "end") return undefined;
       const changes = await writeAll(tx, [{ loan, decision, error }], caller);
-      return { task: await requireTask(tx, key), changes };
+      const cordoned = await cordonBlamed(tx, changes);
+      return { task: await requireTask(tx, key), changes, cordoned };
     });
   }
 
@@ -249,12 +273,21 @@ export class LoanService {
     caller: AgentCaller,
     key: LoanKey,
     sent: RefusedResult,
-    end: (tx: Tx) => Promise<{ task: TaskRecord; changes: TaskChange[] } | undefined>,
+    end: (tx: Tx) => Promise<Ended | undefined>,
   ): Promise<TaskRecord> {
     return await this.#write<TaskRecord>(caller, async (tx) => {
-      const inError = (await shareAgent(tx, caller.projectId, caller.agentId)) === "error";
+      const { projectId, agentId } = caller;
+      // A failure may be the one too many: what it writes of the agent needs the whole lock, before the task's.
+      const status =
+        sent.kind === "fail"
+          ? (await lockAgent(tx, projectId, agentId)).status
+          : await shareAgent(tx, projectId, agentId);
+      const inError = status === "error";
       const ended = inError ? undefined : await end(tx);
-      if (ended !== undefined) return { kind: "done", value: ended.task, changes: ended.changes };
+      if (ended !== undefined) {
+        const { task, changes, cordoned = [] } = ended;
+        return { kind: "done", value: task, changes, cordoned };
+      }
       const { held, outcome } = await readLoanHistory(tx, key);
       const repeated = outcome === (sent.kind === "complete" ? "succeeded" : "failed");
       // Without a loan of its own under any epoch the agent has no business with the task, and nothing is kept of it.
@@ -274,6 +307,7 @@ export class LoanService {
     });
     if (written.kind === "refused") throw written.refusal;
     this.#waiting.announce(written.changes);
+    this.#onCordoned(written.cordoned ?? []);
     return written.value;
   }
 }

@@ -255,16 +255,38 @@ export async function lockEndedLoans(tx: Tx, limit: number, spared: Spared): Pro
   return [...rows].map(loanOfRow);
 }
 
-/** Locks up to so many tasks whose attempt has run longer than it may; skips what someone else has locked. */
-export async function lockOverdueLoans(tx: Tx, limit: number, spared: Spared): Promise<LockedLoan[]> {
-  // An attempt that its agent did not call begun counts from the loan: silence must not make it endless.
+/** Of a task `t`: its attempt has run longer than it may. One that was not called begun counts from the loan. */
+const isOverdue = sql`t.state IN ('leased', 'running') AND t.timeout_ms IS NOT NULL
+  AND coalesce(t.started_at, t.leased_at) + t.timeout_ms * interval '1 ms' <= (SELECT clock_timestamp())`;
+
+/** Agents with attempts that have run longer than they may, up to so many; none of them locked. */
+export async function findOverdueHolders(tx: Tx, limit: number, spared: Spared): Promise<Holder[]> {
+  const rows = await tx.execute<{ project_id: string; agent_id: string }>(sql`
+    SELECT overdue.* FROM projects p CROSS JOIN LATERAL (
+      SELECT DISTINCT s.project_id, s.agent_id FROM tasks t
+      JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
+      WHERE t.project_id = p.id AND ${isOverdue} AND ${isNotSpared(spared)}
+      LIMIT ${Math.ceil(limit / FAIR_SHARE)}) overdue
+    LIMIT ${limit}`);
+  return [...rows].map((row) => ({ projectId: row.project_id, agentId: row.agent_id }));
+}
+
+/**
+ * Locks up to so many tasks whose attempt has run longer than it may, of these agents and of those that are gone; skips
+ * what someone else has locked.
+ */
+export async function lockOverdueLoans(
+  tx: Tx,
+  agents: readonly Holder[],
+  limit: number,
+  spared: Spared,
+): Promise<LockedLoan[]> {
   const rows = await tx.execute<LockedRow>(sql`
     SELECT overdue.* FROM projects p CROSS JOIN LATERAL (
       SELECT ${lockedColumns} FROM tasks t
       LEFT JOIN agent_states s ON s.project_id = t.project_id AND s.agent_id = t.agent_id
-      WHERE t.project_id = p.id AND t.state IN ('leased', 'running') AND t.timeout_ms IS NOT NULL
-        AND ${isNotSpared(spared)}
-        AND coalesce(t.started_at, t.leased_at) + t.timeout_ms * interval '1 ms' <= (SELECT clock_timestamp())
+      WHERE t.project_id = p.id AND ${isOverdue} AND ${isNotSpared(spared)}
+        AND (s.agent_id IS NULL OR s.agent_id = ANY (${sql.param(agents.map(({ agentId }) => agentId))}::uuid[]))
       LIMIT ${Math.ceil(limit / FAIR_SHARE)} FOR UPDATE OF t SKIP LOCKED) overdue
     LIMIT ${limit}`);
   return [...rows].map(loanOfRow);

@@ -133,7 +133,7 @@ async function loseSome(database: Database): Promise<{ sweepMs: number; waitsMs:
     },
     tasksChanged: () => {},
     braked: () => {},
-    drained: () => {},
+    cordoned: () => {},
     failed: done.reject,
   };
   const giveBack = { backoff: { firstMs: 1_000, longestMs: 60_000 }, report: () => {} };

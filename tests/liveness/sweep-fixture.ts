@@ -56,7 +56,7 @@ export async function startSweep(
         taskChanges.push(...changes);
       },
       braked: (change) => brakes.push(change),
-      drained() {},
+      cordoned() {},
       failed: (error) => failures.push(error),
     },
   });

@@ -1,10 +1,13 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { requireAgent } from "../../src/agents/agent-service.ts";
+import { orderCordon } from "../../src/agents/cordon-service.ts";
 import type { AgentCaller } from "../../src/identity/caller.ts";
 import { inTransaction } from "../../src/storage/database.ts";
-import { decideEnding, MOST_TAKEN_DOWN } from "../../src/tasks/decide-task.ts";
-import { giveBackTasks } from "../../src/tasks/give-back.ts";
+import { decideEnding, MOST_FAILED_IN_A_ROW, MOST_TAKEN_DOWN } from "../../src/tasks/decide-task.ts";
+import { tellBars } from "../../src/tasks/explanation.ts";
+import { giveBackTasks, timeOutAttempts } from "../../src/tasks/give-back.ts";
 import { retryTask } from "../../src/tasks/task-service.ts";
-import { startTaskFixture, type TaskFixture } from "./task-fixture.ts";
+import { noneSpared, pack, refusalOf, startTaskFixture, type TaskFixture } from "./task-fixture.ts";
 
 let fixture: TaskFixture;
 beforeAll(async () => {
@@ -86,5 +89,107 @@ describe("a task that takes down agents", () => {
     await takeDown(a, id, "fatal");
     await takeDown(b, id, "fatal");
     expect((await fixture.show(id)).task.state).toBe("pending");
+  });
+});
+
+describe("an agent that fails different tasks in a row", () => {
+  const error = { message: "no GPU", context: undefined };
+
+  /** Lends the agent a task of its own. */
+  async function lend(agent: AgentCaller, more: { timeoutMs?: number } = {}) {
+    const id = await fixture.add({ ...more, kind: agent.agentName, maxRetries: 0 });
+    const [task] = await fixture.claim(agent, 1, [agent.agentName]);
+    if (task?.id !== id) throw new Error("the agent got no task");
+    return id;
+  }
+  async function fail(agent: AgentCaller, times: number) {
+    for (let time = 0; time < times; time++)
+      await fixture.loans.fail(agent, await lend(agent), 1n, { error, retryable: true });
+  }
+  const show = ({ projectId, agentName }: AgentCaller) =>
+    requireAgent(fixture.database.db, projectId, agentName);
+  const uncordon = (agent: AgentCaller) =>
+    inTransaction(fixture.database.db, (tx) =>
+      orderCordon(tx, [agent], { kind: "uncordon" }, { actor: "token:test", reason: "repaired" }),
+    );
+
+  test("is cordoned with the reason, and begins anew when it is uncordoned", async () => {
+    const agent = await fixture.enroll("broken");
+    await fail(agent, MOST_FAILED_IN_A_ROW - 1);
+    expect((await show(agent)).cordon).toBe("none");
+    const last = await lend(agent);
+    await fixture.loans.fail(agent, last, 1n, { error, retryable: true });
+    const shown = await show(agent);
+    const reason = `it failed 5 different tasks in a row; the last one was task_${last}: no GPU`;
+    expect(shown).toMatchObject({ cordon: "cordoned", cordonReason: reason });
+    expect(tellBars(shown)[0]).toMatchObject({
+      code: "AGENT_CORDONED",
+      words: expect.stringContaining(reason),
+    });
+    await fixture.add({ kind: "broken" });
+    expect(await fixture.claim(agent, 1, ["broken"])).toEqual([]);
+    expect(
+      await fixture.database.sql`
+        SELECT actor, action, from_value, to_value, reason FROM audit_entries
+        WHERE subject = ${`agent_${agent.agentId}`} AND field = 'cordon'`,
+    ).toEqual([
+      { actor: "server", action: "agent.cordoned", from_value: "none", to_value: "cordoned", reason },
+    ]);
+    expect(
+      await fixture.database.sql`
+        SELECT type, data ->> 'reason' AS reason FROM events WHERE agent_id = ${agent.agentId} AND type = 'agent.cordoned'`,
+    ).toEqual([{ type: "agent.cordoned", reason }]);
+
+    await uncordon(agent);
+    expect(await fixture.claim(agent, 1, ["broken"])).toHaveLength(1);
+    await fail(agent, MOST_FAILED_IN_A_ROW - 1);
+    expect((await show(agent)).cordon).toBe("none");
+  });
+
+  test("is not to blame where it succeeded between them, or failed one task again and again", async () => {
+    const agent = await fixture.enroll("fair");
+    await fail(agent, MOST_FAILED_IN_A_ROW - 1);
+    await fixture.loans.complete(agent, await lend(agent), 1n, pack("done"));
+    await fail(agent, MOST_FAILED_IN_A_ROW - 1);
+    const id = await fixture.add({ kind: "again", maxRetries: 9 });
+    await fixture.loans.complete(agent, await lend(agent), 1n, pack("done"));
+    for (let time = 0; time < MOST_FAILED_IN_A_ROW; time++) {
+      await fixture.database.sql`UPDATE tasks SET due_at = created_at WHERE id = ${id}`;
+      const [task] = await fixture.claim(agent, 1, ["again"]);
+      await fixture.loans.fail(agent, id, task?.leaseEpoch ?? 0n, { error, retryable: true });
+    }
+    expect((await show(agent)).cordon).toBe("none");
+  });
+
+  test("is blamed for attempts that run too long, by several at once too, while others look", async () => {
+    const agent = await fixture.enroll("slow");
+    await fail(agent, MOST_FAILED_IN_A_ROW - 2);
+    const late = [await lend(agent, { timeoutMs: 5 }), await lend(agent, { timeoutMs: 5 })];
+    await fixture.database.sql`
+      UPDATE tasks SET leased_at = leased_at - interval '10 s' WHERE id = ANY (${late}::uuid[])`;
+    const timeOut = () =>
+      inTransaction(fixture.database.db, (tx) =>
+        timeOutAttempts(tx, 100, noneSpared, { backoff, report: () => {} }),
+      );
+    // Who is busy with the agent is not waited for.
+    await inTransaction(fixture.database.db, async (tx) => {
+      await orderCordon(tx, [agent], { kind: "uncordon" }, { actor: "server", reason: "" });
+      expect(await timeOut()).toEqual({ changes: [], cordoned: [] });
+    });
+    const { changes, cordoned } = await timeOut();
+    expect(changes.map(({ taskId }) => taskId).sort()).toEqual(late.sort());
+    expect(cordoned).toMatchObject([{ agent: "slow", from: "none", to: "cordoned" }]);
+    expect((await show(agent)).cordonReason).toContain("ran longer than its task allows");
+  });
+
+  test("is cordoned by one of two last failures that come at once", async () => {
+    const agent = await fixture.enroll("twice");
+    await fail(agent, MOST_FAILED_IN_A_ROW - 2);
+    const ids = [await lend(agent), await lend(agent)];
+    await Promise.all(ids.map((id) => fixture.loans.fail(agent, id, 1n, { error, retryable: true })));
+    expect(await show(agent)).toMatchObject({ cordon: "cordoned" });
+    // A result under another lease is refused, and no failure of the agent's.
+    const late = fixture.loans.fail(agent, ids[0] ?? "", 9n, { error, retryable: true });
+    expect(await refusalOf(late)).toMatchObject({ reason: "LEASE_LOST" });
   });
 });

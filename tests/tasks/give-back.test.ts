@@ -20,8 +20,9 @@ afterAll(() => fixture.stop());
 const settings = () => ({ backoff: fixture.rules.backoff, report: () => {} });
 const returnExpired = (limit = 100) =>
   inTransaction(fixture.database.db, (tx) => returnExpiredLeases(tx, limit, noneSpared, settings()));
-const timeOut = () =>
-  inTransaction(fixture.database.db, (tx) => timeOutAttempts(tx, 100, noneSpared, settings()));
+const timeOut = async () =>
+  (await inTransaction(fixture.database.db, (tx) => timeOutAttempts(tx, 100, noneSpared, settings())))
+    .changes;
 
 async function lend(
   wish: Parameters<TaskFixture["add"]>[0] = {},

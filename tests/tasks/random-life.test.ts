@@ -209,6 +209,8 @@ test("whatever happens to tasks in whatever order, they are what the model says"
       await life.start();
       for (const each of steps) await life.take(each);
       await fixture.database.sql`DELETE FROM tasks WHERE kind = ${life.kind}`;
+      // The model knows of no agents that are to blame: the next life is one more task to these.
+      await fixture.database.sql`DELETE FROM agent_failures`;
     }),
     { numRuns: 12, endOnFailure: true },
   );
