@@ -59,7 +59,7 @@ import type { HeartbeatListener } from "./heartbeat/heartbeat.ts";
 import { HeartbeatPacer } from "./heartbeat/heartbeat-pacer.ts";
 import { createHeartbeatRpc } from "./heartbeat/heartbeat-rpc.ts";
 import { HeartbeatService } from "./heartbeat/heartbeat-service.ts";
-import { findSuperseded, forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
+import { findSuccessors, forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
 import { type HeartbeatMeasures, HeartbeatWriter } from "./heartbeat/heartbeat-writer.ts";
 import { readLongestInterval } from "./heartbeat/pace-store.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
@@ -450,7 +450,7 @@ function createStreams({ db }: Database, tasks: Tasks, report: ReportProblem): S
   const registry = new SessionRegistry({
     assigner,
     commands,
-    findSuperseded: (sessions) => findSuperseded(db, sessions),
+    findSuccessors: (sessions) => findSuccessors(db, sessions),
     superseded: sessionSuperseded,
     onError: report,
   });
@@ -519,7 +519,7 @@ function createServices(
     calls,
     ...streams,
     streams: streams.open,
-    enter,
+    enterByStream: (caller, bootId) => heartbeats.enterByStream(caller, bootId),
     validate,
     explain: (error) =>
       explainError(error, () => logger.error({ err: error, method: "Session" }, "a message failed")),

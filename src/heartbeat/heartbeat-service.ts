@@ -1,9 +1,11 @@
 import { lockAgent, saveAgentState } from "../agents/agent-service.ts";
+import type { LockedState } from "../agents/agent-store.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import { Refusal } from "../runtime/refusal.ts";
-import { type Db, inTransaction } from "../storage/database.ts";
+import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import { enterByHello } from "./enter-session.ts";
 import type { Heartbeat, HeartbeatAnswer, HeartbeatListener } from "./heartbeat.ts";
+import { countStream } from "./heartbeat-store.ts";
 import type { HeartbeatWriter } from "./heartbeat-writer.ts";
 
 /**
@@ -31,17 +33,36 @@ export class HeartbeatService {
    * It is no heartbeat: the agent's state stays as it is. Throws NOT_FOUND, ABORTED.
    */
   async enter(caller: AgentCaller, bootId: string): Promise<bigint> {
+    return await this.#enter(caller, bootId, async (_, { epoch }) => epoch);
+  }
+
+  /**
+   * As `enter`, for a stream in both directions, which gets its number among those of the agent: by that an older stream
+   * hears of it, on whatever server it is.
+   */
+  async enterByStream(caller: AgentCaller, bootId: string): Promise<{ epoch: bigint; stream: bigint }> {
+    return await this.#enter(caller, bootId, async (tx, { epoch }) => ({
+      epoch,
+      stream: await countStream(tx, caller),
+    }));
+  }
+
+  async #enter<T>(
+    caller: AgentCaller,
+    bootId: string,
+    then: (tx: Tx, state: LockedState) => Promise<T>,
+  ): Promise<T> {
     const { projectId, agentId } = caller;
     try {
-      const { state, isNew } = await inTransaction(this.#db, async (tx) => {
+      const { state, isNew, result } = await inTransaction(this.#db, async (tx) => {
         const locked = await lockAgent(tx, projectId, agentId);
         const entered = await enterByHello(tx, caller, locked, bootId);
         if (entered.isNew)
           await saveAgentState(tx, projectId, entered.state, { seen: false, statusChanged: false });
-        return entered;
+        return { ...entered, result: await then(tx, entered.state) };
       });
       if (isNew) this.#listener.sessionBegan(caller, state.epoch);
-      return state.epoch;
+      return result;
     } catch (error) {
       if (error instanceof Refusal && error.reason === "AGENT_REMOVED") this.#listener.agentGone(caller);
       throw error;

@@ -68,23 +68,45 @@ export async function forgetOldEffects(db: Db, batchSize: number): Promise<numbe
   return rows.length;
 }
 
+/** Numbers one more stream of an agent whose row the transaction has locked; the newest one is the one that counts. */
+export async function countStream(
+  tx: Tx,
+  { projectId, agentId }: Pick<OpenSession, "projectId" | "agentId">,
+): Promise<bigint> {
+  const [row] = await tx.execute<{ stream: bigint }>(sql`
+    UPDATE agent_states SET stream = stream + 1 WHERE project_id = ${projectId} AND agent_id = ${agentId}
+    RETURNING stream`);
+  if (row === undefined) throw new Error("the agent's row is locked, and gone");
+  return row.stream;
+}
+
 /** A session as a stream knows it; `epoch` was the agent's newest when it began. */
 export interface OpenSession {
   projectId: string;
   agentId: string;
   epoch: bigint;
+  /** The stream's number among those of its agent; undefined for one that carries commands alone, of which there may be several. */
+  stream: bigint | undefined;
 }
 
-/** The places in the list of those sessions whose agent has begun a newer one. */
-export async function findSuperseded(db: Db, sessions: readonly OpenSession[]): Promise<number[]> {
-  const rows = await db.execute<{ place: number }>(sql`
-    SELECT (given.place - 1)::int AS place
+/** What has taken a session's place: the newest epoch of its agent, and the number of the newest stream. */
+export interface Successor {
+  agentId: string;
+  epoch: bigint;
+  stream: bigint;
+}
+
+/** Of those sessions whose agent has begun a newer one or opened a newer stream, what that is. */
+export async function findSuccessors(db: Db, sessions: readonly OpenSession[]): Promise<Successor[]> {
+  const rows = await db.execute<{ agent_id: string; epoch: bigint; stream: bigint }>(sql`
+    SELECT s.agent_id, s.epoch, s.stream
     FROM unnest(
       ${sql.param(sessions.map(({ projectId }) => projectId))}::uuid[],
       ${sql.param(sessions.map(({ agentId }) => agentId))}::uuid[],
-      ${sql.param(sessions.map(({ epoch }) => String(epoch)))}::bigint[]
-    ) WITH ORDINALITY AS given(project_id, agent_id, epoch, place)
-    JOIN agent_states USING (project_id, agent_id)
-    WHERE agent_states.epoch > given.epoch`);
-  return rows.map(({ place }) => place);
+      ${sql.param(sessions.map(({ epoch }) => String(epoch)))}::bigint[],
+      ${sql.param(sessions.map(({ stream }) => (stream === undefined ? null : String(stream))))}::bigint[]
+    ) AS given(project_id, agent_id, epoch, stream)
+    JOIN agent_states s USING (project_id, agent_id)
+    WHERE s.epoch > given.epoch OR s.stream > given.stream`);
+  return rows.map(({ agent_id, epoch, stream }) => ({ agentId: agent_id, epoch, stream }));
 }

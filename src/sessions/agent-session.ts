@@ -34,6 +34,12 @@ export interface AgentRun {
   readonly epoch: bigint;
 }
 
+/** A run as one of its streams in both directions knows it. */
+export interface StreamRun extends AgentRun {
+  /** The stream's number among all of its agent, on whatever server: the newest is the one that counts. */
+  readonly stream: bigint;
+}
+
 /** One agent's open stream: what is on its way to the agent, and what the agent is waiting for. */
 export class AgentSession {
   readonly caller: AgentCaller;
@@ -42,7 +48,7 @@ export class AgentSession {
   /** When the stream was opened, in ms of the monotonic clock. */
   readonly openedAtMs: number;
   /** Undefined until the agent said hello. */
-  run: AgentRun | undefined;
+  run: StreamRun | undefined;
   readonly #outbox: Outbox<SessionResponse>;
   readonly #parts: SessionParts;
   readonly #cutOff: () => void;

@@ -8,7 +8,7 @@ import type { AgentCaller } from "../identity/caller.ts";
 import { assertNever } from "../runtime/assert-never.ts";
 import { invalidField, Refusal } from "../runtime/refusal.ts";
 import { renewalDueKey } from "../tokens/authenticate.ts";
-import type { AgentSession } from "./agent-session.ts";
+import type { AgentSession, StreamRun } from "./agent-session.ts";
 import type { CommandSource } from "./command-source.ts";
 import type { RenewalDue } from "./renewal-due.ts";
 import { type AgentCalls, type Answer, checkSaying, leave, makeCall } from "./session-calls.ts";
@@ -21,8 +21,8 @@ export interface ConversationParts {
   readonly commands: Pick<CommandSource, "acknowledge">;
   /** The calls that messages are. */
   readonly calls: AgentCalls;
-  /** Gives the run its epoch; refuses one that was superseded. */
-  enter(caller: AgentCaller, bootId: string): Promise<bigint>;
+  /** Gives the run its epoch and the stream its number; refuses a run that was superseded. */
+  enterByStream(caller: AgentCaller, bootId: string): Promise<Omit<StreamRun, "bootId">>;
   /** The rule for every message; throws a refusal with the violations. */
   validate(schema: DescMessage, message: Message): void;
   /** What a caller is shown of an error. */
@@ -95,9 +95,9 @@ export class Conversation {
     }
     checkSaying(message, this.#parts.validate);
     const { bootId } = message.value;
-    const epoch = await this.#parts.enter(this.#session.caller, bootId);
+    const { epoch, stream } = await this.#parts.enterByStream(this.#session.caller, bootId);
     // Revoked while the database was asked: such a stream must not end the one that is in its right.
-    if (!this.#session.isClosed) this.#parts.registry.enter(this.#session, { bootId, epoch });
+    if (!this.#session.isClosed) this.#parts.registry.enter(this.#session, { bootId, epoch, stream });
     this.#context.values.set(streamRunKey, { bootId, epoch });
     const { intervalMs, leaseMs } = this.#parts.pace;
     return {

@@ -1,7 +1,7 @@
 import type { AgentCaller } from "../identity/caller.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import type { Service } from "../runtime/service.ts";
-import type { AgentRun, AgentSession } from "./agent-session.ts";
+import type { AgentRun, AgentSession, StreamRun } from "./agent-session.ts";
 import type { Assigner } from "./assigner.ts";
 import type { CommandSource } from "./command-source.ts";
 import type { CommandWatch } from "./command-watch.ts";
@@ -16,8 +16,8 @@ const MOST_WATCHES = 8;
 export interface RegistryParts {
   readonly assigner: Assigner;
   readonly commands: CommandSource;
-  /** The places in the list of those sessions whose agent has begun a newer one. */
-  findSuperseded(sessions: { projectId: string; agentId: string; epoch: bigint }[]): Promise<number[]>;
+  /** Of those streams whose agent has begun a newer run or opened a newer stream, what that is. */
+  findSuccessors(streams: OpenStream[]): Promise<{ agentId: string; epoch: bigint; stream: bigint }[]>;
   /** What a superseded run is told. */
   superseded(): Refusal;
   readonly onError: (problem: string, error: unknown) => void;
@@ -25,11 +25,20 @@ export interface RegistryParts {
   readonly elsewhereGraceMs?: number;
 }
 
-type Heard = AgentSession & { run: AgentRun };
+/** `stream`: its number among those of the agent, undefined where it carries commands alone. */
+interface OpenStream {
+  projectId: string;
+  agentId: string;
+  epoch: bigint;
+  stream: bigint | undefined;
+}
+
+type Heard = AgentSession & { run: StreamRun };
 
 /**
  * The open streams of agents: at most one in both directions for each agent, and those that carry commands alone. Once a
- * second, and for all of them together, it looks for what other servers did: a newer run of an agent, a command, a task.
+ * second, and for all of them together, it looks for what other servers did: a newer run of an agent or a newer stream, a
+ * command, a task.
  * It also sends the silent away, and everybody when the server stops.
  */
 export class SessionRegistry implements Service {
@@ -88,10 +97,11 @@ export class SessionRegistry implements Service {
   }
 
   /** The agent said hello by this stream: those of older runs end, and so does an older stream of the same run. */
-  enter(session: AgentSession, run: AgentRun): void {
+  enter(session: AgentSession, run: StreamRun): void {
     const { agentId } = session.caller;
     const present = this.#byAgent.get(agentId);
     if (present !== undefined && present.run.epoch > run.epoch) throw this.#parts.superseded();
+    if (present !== undefined && present.run.stream > run.stream) throw replaced();
     const heard: Heard = Object.assign(session, { run });
     this.#byAgent.set(agentId, heard);
     if (present === undefined || present === session) return;
@@ -105,6 +115,12 @@ export class SessionRegistry implements Service {
     for (const watch of this.#watches.get(agentId) ?? []) {
       if (watch.run !== undefined && watch.run.epoch < epoch) watch.end(this.#parts.superseded());
     }
+  }
+
+  /** The agent has opened a stream of that number, here or on another server: an older one ends. */
+  streamOpened(agentId: string, stream: bigint): void {
+    const present = this.#byAgent.get(agentId);
+    if (present !== undefined && present.run.stream < stream) this.#end(present, replaced());
   }
 
   /** There is a command for the agent. */
@@ -170,10 +186,9 @@ export class SessionRegistry implements Service {
     const streams = [...this.#byAgent.values(), ...this.#allWatches()];
     if (streams.length === 0) return;
     try {
-      const runs = streams.flatMap(openSessionOf);
-      for (const place of await this.#parts.findSuperseded(runs)) {
-        const { agentId, epoch } = runs[place] ?? {};
-        if (agentId !== undefined && epoch !== undefined) this.sessionBegan(agentId, epoch + 1n);
+      for (const newest of await this.#parts.findSuccessors(streams.flatMap(openStreamOf))) {
+        this.sessionBegan(newest.agentId, newest.epoch);
+        this.streamOpened(newest.agentId, newest.stream);
       }
       const places = streams.map(({ commands }) => commands.place);
       for (const place of await this.#parts.commands.findWaiting(places)) streams[place]?.commands.wake();
@@ -188,10 +203,14 @@ export class SessionRegistry implements Service {
   }
 }
 
-function openSessionOf({ caller, run }: { caller: AgentCaller; run: AgentRun | undefined }) {
-  return run === undefined
-    ? []
-    : [{ projectId: caller.projectId, agentId: caller.agentId, epoch: run.epoch }];
+function openStreamOf({
+  caller: { projectId, agentId },
+  run,
+}: {
+  caller: AgentCaller;
+  run: (AgentRun & { stream?: bigint }) | undefined;
+}): OpenStream[] {
+  return run === undefined ? [] : [{ projectId, agentId, epoch: run.epoch, stream: run.stream }];
 }
 
 function replaced(): Refusal {

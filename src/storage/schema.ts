@@ -142,6 +142,8 @@ export const agentStates = pgTable(
     currentLeaseEpoch: bigint("current_lease_epoch", { mode: "bigint" }),
     /** Of the newest command; 0 until there was one. */
     commandSequence: bigint("command_sequence", { mode: "bigint" }).notNull().default(sql`0`),
+    /** Of the newest stream that said hello, of whatever run and on whatever server; 0 until there was one. */
+    stream: bigint("stream", { mode: "bigint" }).notNull().default(sql`0`),
     statusChangedAt: instant("status_changed_at").notNull().default(sql`clock_timestamp()`),
     /** When the sweep called it offline last; an agent that left since was heard after it. */
     lostAt: instant("lost_at"),

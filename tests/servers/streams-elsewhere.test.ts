@@ -1,0 +1,97 @@
+import { Code } from "@connectrpc/connect";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { enrollAgent } from "../helpers/fleet-api.ts";
+import { AgentLine, openTransport, WAYS } from "../sessions/agent-line.ts";
+import { type Cluster, startCluster } from "./cluster.ts";
+
+let cluster: Cluster;
+let transports: ReturnType<typeof openTransport>[];
+
+beforeAll(async () => {
+  cluster = await startCluster(2, {});
+  transports = cluster.members.map(({ process }) =>
+    openTransport({ ...process, grpcAddress: process.grpcTarget } as never, WAYS[0]),
+  );
+}, 120_000);
+afterAll(async () => {
+  for (const transport of transports) transport.close();
+  await cluster.close();
+}, 120_000);
+
+const operatorAt = (server: 0 | 1) => {
+  const member = cluster.members[server];
+  if (member === undefined) throw new Error("there are two");
+  return { fleet: member.fleet, operator: member.fleet.operator(cluster.operatorToken) };
+};
+
+/** An agent, and how it opens a stream on the one server or the other. */
+async function newAgent() {
+  const { fleet, operator } = operatorAt(0);
+  const agent = await enrollAgent(fleet, operator);
+  const open = async (server: 0 | 1, bootId: string) => {
+    const transport = transports[server];
+    if (transport === undefined) throw new Error("there are two");
+    const line = new AgentLine(transport, agent.token);
+    return { line, ...(await line.hello(bootId)) };
+  };
+  return { ...agent, open };
+}
+
+/** The code and the reason that ended a stream. */
+async function endOf(line: AgentLine): Promise<unknown[]> {
+  const error = await line.end();
+  return [error?.code, error?.findDetails(ErrorInfoSchema)[0]?.reason];
+}
+
+const beat = (bootId: string, sequence: bigint) =>
+  ({ case: "heartbeat", value: { status: AgentStatus.ONLINE, session: { bootId, sequence } } }) as const;
+
+test("a stream that the same run opens on another server ends the one before, there and back", async () => {
+  const agent = await newAgent();
+  const first = await agent.open(0, "boot");
+  const second = await agent.open(1, "boot");
+  expect(second.epoch).toBe(first.epoch);
+  expect(await endOf(first.line)).toEqual([Code.Aborted, "STREAM_REPLACED"]);
+  expect(await second.line.ask(beat("boot", 0n))).toMatchObject({ case: "heartbeat" });
+  const third = await agent.open(0, "boot");
+  expect(await endOf(second.line)).toEqual([Code.Aborted, "STREAM_REPLACED"]);
+  expect(await third.line.ask(beat("boot", 1n))).toMatchObject({
+    case: "heartbeat",
+    value: { duplicate: false },
+  });
+  third.line.hangUp();
+  expect(await third.line.end()).toBeUndefined();
+});
+
+test("a stream of a newer run on another server ends the older run's", async () => {
+  const agent = await newAgent();
+  const older = await agent.open(0, "first");
+  const newer = await agent.open(1, "second");
+  expect(await endOf(older.line)).toEqual([Code.Aborted, "SESSION_SUPERSEDED"]);
+  expect(await newer.line.ask(beat("second", 0n))).toMatchObject({ case: "heartbeat" });
+  newer.line.cancel();
+});
+
+test("what a replaced stream leaves behind harms nothing that its successor holds", async () => {
+  const agent = await newAgent();
+  const { operator } = operatorAt(1);
+  const kind = agent.name;
+  const replaced = await agent.open(0, "boot");
+  await replaced.line.ask({ case: "ready", value: { slots: 2, kinds: [kind] } });
+  const newest = await agent.open(1, "boot");
+  // Both have room while the first server does not know yet; whatever it takes goes back when the stream ends.
+  await newest.line.ask({ case: "ready", value: { slots: 2, kinds: [kind] } });
+  expect(await endOf(replaced.line)).toEqual([Code.Aborted, "STREAM_REPLACED"]);
+  const { task } = await operator.tasks.createTask({ kind });
+  const heard = (await newest.line.hear())?.message;
+  if (heard?.case !== "assignment") throw new Error(`expected an assignment, heard ${heard?.case}`);
+  expect(heard.value.id).toBe(task?.id);
+  replaced.line.cancel();
+  const completed = { task: heard.value.id, leaseEpoch: heard.value.lease?.epoch ?? 0n };
+  expect(await newest.line.ask({ case: "taskComplete", value: completed })).toMatchObject({
+    case: "taskComplete",
+  });
+  newest.line.cancel();
+});
