@@ -383,22 +383,34 @@ export function readConfig(
   environment: Readonly<Record<string, string | undefined>>,
   flags: Readonly<Record<string, string | undefined>>,
 ): Config {
+  const { config, problems, clashes } = examineConfig(environment, flags);
+  if (problems.length > 0) throw new SettingError(problems);
+  if (clashes.length > 0) throw new SettingError(clashes);
+  return config;
+}
+
+/**
+ * Reads all settings; the default stands in for each bad one. `problems` names those, and `clashes` says which of the
+ * settings in `config` cannot work together.
+ */
+export function examineConfig(
+  environment: Readonly<Record<string, string | undefined>>,
+  flags: Readonly<Record<string, string | undefined>>,
+): { config: Config; problems: string[]; clashes: string[] } {
   const problems: string[] = [];
   const values: Record<string, unknown> = {};
   for (const rule of rules) {
     const text = flags[flagOf(rule.env)] ?? nonEmpty(environment[rule.env]) ?? rule.default;
     const parsed = rule.parse(text);
-    if (parsed.ok) values[rule.key] = parsed.value;
-    else
+    if (!parsed.ok)
       problems.push(
         `${rule.env} (--${flagOf(rule.env)}) ${parsed.problem}${rule.secret ? "" : `, not "${text}"`}.`,
       );
+    const used = parsed.ok ? parsed : rule.parse(rule.default);
+    if (used.ok) values[rule.key] = used.value;
   }
-  if (problems.length > 0) throw new SettingError(problems);
   const config = configShape.parse(values);
-  const clashes = findClashes(config);
-  if (clashes.length > 0) throw new SettingError(clashes);
-  return config;
+  return { config, problems, clashes: findClashes(config) };
 }
 
 /** Settings that are good by themselves and cannot work together: the inequality that fails. */

@@ -1,7 +1,8 @@
-/** Process entry: what `drover serve`, `drover db migrate` and `drover tokens recover` do. */
+/** Process entry: what `drover serve`, `drover db migrate`, `drover tokens recover` and `drover doctor` do. */
 import { resolve } from "node:path";
 import { type Config, readConfig, settings } from "./config.ts";
 import { createControlPlane, openTls } from "./control-plane.ts";
+import { type Examination, examine as look } from "./doctor/examine.ts";
 import { createLogger, type Logger } from "./observability/logger.ts";
 import { ensureProject } from "./projects/project-store.ts";
 import { newUuid } from "./runtime/resource-id.ts";
@@ -55,6 +56,12 @@ export async function recoverOperatorToken(flags: FlagValues): Promise<{ path: s
     return { path: await recover(database.db, project.id, resolve(config.dataDir)) };
   };
   return await withDatabase(config, createLogger(config.logLevel), run, { besideServer: true });
+}
+
+/** Looks at what can keep a server from working on this machine; changes nothing. */
+export async function examine(flags: FlagValues): Promise<Examination> {
+  // What is worth saying is in the findings.
+  return await look(process.env, flags, createLogger("silent"));
 }
 
 /** Starts PostgreSQL where it is embedded and does not run already, migrates, runs, and stops what it started. */

@@ -6,6 +6,7 @@ import { addAgent } from "./commands/agent.ts";
 import { addAgents } from "./commands/agents.ts";
 import { addAudit } from "./commands/audit.ts";
 import { addDb } from "./commands/db.ts";
+import { addDoctor } from "./commands/doctor.ts";
 import { addEnroll } from "./commands/enroll.ts";
 import { addErrors } from "./commands/errors.ts";
 import { addExplain } from "./commands/explain.ts";
@@ -43,6 +44,7 @@ function drover(): Command {
     .addHelpText("after", exitCodesHelp());
   addServe(program);
   addDb(program);
+  addDoctor(program);
   addEnroll(program);
   addAgent(program);
   addAgents(program);

@@ -10,6 +10,11 @@ export function printTable<Row>(columns: readonly Column<Row>[], rows: readonly 
   printLines(tableLines(columns, rows, canvas()));
 }
 
+/** A table of sentences: none is cut, and the terminal wraps those that are too long for it. */
+export function printSentences<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): void {
+  printLines(tableLines(columns, rows, { ...canvas(), columns: undefined }));
+}
+
 export function printPairs(pairs: readonly (readonly [string, string])[]): void {
   printLines(pairLines(pairs, canvas()));
 }

@@ -11,6 +11,15 @@ export interface Setting {
 /** Values by the setting's flag; what was not given is not there. */
 export type FlagValues = Record<string, string>;
 
+/** What one look of `drover doctor` found. */
+export interface Finding {
+  readonly check: string;
+  readonly state: "ok" | "skipped" | "warning" | "error";
+  readonly message: string;
+  /** What to do about it. */
+  readonly cure?: string;
+}
+
 /** The server's side of the house, as far as commands on its own machine need it. */
 export interface ServerEntry {
   readonly settings: readonly Setting[];
@@ -18,6 +27,8 @@ export interface ServerEntry {
   serve(flagValues: FlagValues): Promise<void>;
   migrate(flagValues: FlagValues): Promise<void>;
   recoverOperatorToken(flagValues: FlagValues): Promise<{ path: string }>;
+  /** Looks at everything on the server's own machine; `serverUrl` is where its settings say that it answers. */
+  examine(flagValues: FlagValues): Promise<{ findings: Finding[]; serverUrl: string | undefined }>;
 }
 
 /** Loads the server's code, which commands that only talk to a server do without. */

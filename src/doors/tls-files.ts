@@ -18,6 +18,9 @@ export interface TlsMaterial {
   readonly ca: Buffer | undefined;
   /** When the certificate ends. */
   readonly notAfter: Date;
+  /** What is in the files: the certificate and those below it, and the roots for clients. */
+  readonly certificates: readonly X509Certificate[];
+  readonly clientRoots: readonly X509Certificate[];
 }
 
 /** The setting of each file. */
@@ -40,10 +43,12 @@ export function readTlsFiles(paths: TlsPaths): TlsMaterial {
   const cert = read("cert", paths.cert);
   const key = read("key", paths.key);
   const ca = paths.clientCa === undefined ? undefined : read("clientCa", paths.clientCa);
-  const [leaf] = certificatesIn("cert", paths.cert, cert);
+  const certificates = certificatesIn("cert", paths.cert, cert);
+  const [leaf] = certificates;
   if (leaf === undefined) throw new TlsFileError(`${TLS_SETTINGS.cert} holds no certificate.`);
   checkKey(paths, key, leaf);
-  if (ca !== undefined && paths.clientCa !== undefined) certificatesIn("clientCa", paths.clientCa, ca);
+  const clientRoots =
+    ca === undefined || paths.clientCa === undefined ? [] : certificatesIn("clientCa", paths.clientCa, ca);
   try {
     createSecureContext({ cert, key, ...(ca !== undefined && { ca }) });
   } catch (error) {
@@ -53,7 +58,7 @@ export function readTlsFiles(paths: TlsPaths): TlsMaterial {
       error,
     );
   }
-  return { cert, key, ca, notAfter: new Date(leaf.validTo) };
+  return { cert, key, ca, notAfter: new Date(leaf.validTo), certificates, clientRoots };
 }
 
 function read(file: keyof TlsPaths, path: string): Buffer {

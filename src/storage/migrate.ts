@@ -74,6 +74,13 @@ export async function findSchemaProblem(database: Pick<Database, "sql">): Promis
   return findProblem(rows.map(appliedOf), known);
 }
 
+/** How many of this build's migrations the database lacks. */
+export async function countMissingMigrations(database: Pick<Database, "sql">): Promise<number> {
+  ownMigrations ??= readMigrations(OWN_MIGRATIONS);
+  const [row] = await database.sql<{ count: string }>`SELECT count(*)::text AS count FROM drover_migrations`;
+  return Math.max(0, (await ownMigrations).length - Number(row?.count ?? 0));
+}
+
 let ownMigrations: Promise<Migration[]> | undefined;
 
 async function migrateOnce(connection: { url: string }, known: Migration[]): Promise<string[]> {

@@ -51,7 +51,7 @@ class NamedPostgres implements Postgres {
     const giveUpAtMs = performance.now() + REACHABLE_WITHIN_MS;
     for (let told = false; ; told = true) {
       try {
-        return await this.#check();
+        return await askVersion(this.connection.url);
       } catch (error) {
         // In a fleet of containers the database often comes up after its clients.
         if (!(error instanceof DatabaseUnavailable) || performance.now() > giveUpAtMs) throw explain(error);
@@ -66,26 +66,6 @@ class NamedPostgres implements Postgres {
   }
 
   async stop(): Promise<void> {}
-
-  async #check(): Promise<void> {
-    const connection = await Connection.open({
-      address: parseDatabaseUrl(this.connection.url),
-      applicationName: "drover",
-      connectTimeoutMs: CONNECT_TIMEOUT_MS,
-      statementTimeoutMs: CONNECT_TIMEOUT_MS,
-      prepare: false,
-    });
-    try {
-      const [row] = await connection.query("SHOW server_version_num", [], "arrays");
-      const version = Math.floor(Number(Object.values(row ?? [])[0]) / 10_000);
-      if (version >= OLDEST_VERSION) return;
-      throw new StorageStartError(
-        `DATABASE_URL names a PostgreSQL ${version}; Drover needs ${OLDEST_VERSION} or newer.`,
-      );
-    } finally {
-      await connection.close();
-    }
-  }
 }
 
 /** The embedded PostgreSQL of the server that runs; one of our own for as long as we need it when none does. */
@@ -115,7 +95,37 @@ class BorrowedPostgres implements Postgres {
   }
 }
 
-async function findRunningPostgres(
+/** Asks the PostgreSQL that DATABASE_URL names once whether it can be used; throws StorageStartError. */
+export async function checkNamedPostgres(url: string): Promise<void> {
+  try {
+    await askVersion(url);
+  } catch (error) {
+    throw explain(error);
+  }
+}
+
+async function askVersion(url: string): Promise<void> {
+  const connection = await Connection.open({
+    address: parseDatabaseUrl(url),
+    applicationName: "drover",
+    connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    statementTimeoutMs: CONNECT_TIMEOUT_MS,
+    prepare: false,
+  });
+  try {
+    const [row] = await connection.query("SHOW server_version_num", [], "arrays");
+    const version = Math.floor(Number(Object.values(row ?? [])[0]) / 10_000);
+    if (version >= OLDEST_VERSION) return;
+    throw new StorageStartError(
+      `DATABASE_URL names a PostgreSQL ${version}; Drover needs ${OLDEST_VERSION} or newer.`,
+    );
+  } finally {
+    await connection.close();
+  }
+}
+
+/** Where the embedded PostgreSQL of a data directory listens; undefined where none runs. */
+export async function findRunningPostgres(
   dataDir: string,
   logger: StorageLogger,
 ): Promise<{ url: string } | undefined> {

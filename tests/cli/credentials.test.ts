@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { resolveConnection } from "../../src/cli/credentials.ts";
-import { runDrover } from "../helpers/run-drover.ts";
+import { runInProcess } from "../helpers/run-in-process.ts";
 import { fakeServer } from "./with-fake-server.ts";
 
 let folder: string;
@@ -76,7 +76,7 @@ describe("the default data directory's token", () => {
   it("is sent to a loopback address, never to another that a flag names", async () => {
     dataDir("drv_opr_file", ".drover");
     const server = await fakeServer(() => ({ json: { agents: [] } }));
-    await runDrover(["agents", "--url", server.url], { cwd: folder });
+    await runInProcess(["agents", "--url", server.url], { cwd: folder });
     expect(server.requests[0]?.headers.authorization).toBe("Bearer drv_opr_file");
     const elsewhere = resolveConnection({ url: ["http://drover.example"] }, {});
     expect(elsewhere.token).toBeUndefined();
@@ -94,7 +94,7 @@ describe("the default data directory's token", () => {
 describe("what a call carries", () => {
   it("is the token as bearer and the project as metadata", async () => {
     const server = await fakeServer(() => ({ json: { agents: [] } }));
-    const ran = await runDrover(["agents", "--project", "blue"], {
+    const ran = await runInProcess(["agents", "--project", "blue"], {
       env: { DROVER_URL: server.url, DROVER_TOKEN: "drv_opr_env" },
     });
     expect(ran.code).toBe(0);
@@ -109,7 +109,7 @@ describe("what a call carries", () => {
       status: 401,
       json: { error: { code: 401, status: "UNAUTHENTICATED", message: "no valid token", details: [] } },
     }));
-    const ran = await runDrover(["agents"], { env: { DROVER_URL: server.url, DROVER_DATA_DIR: folder } });
+    const ran = await runInProcess(["agents"], { env: { DROVER_URL: server.url, DROVER_DATA_DIR: folder } });
     expect(server.requests[0]?.headers.authorization).toBeUndefined();
     expect(ran.code).toBe(3);
     expect(ran.stderr).toContain(
@@ -121,7 +121,7 @@ describe("what a call carries", () => {
   it("ends with the file's name when the file cannot be read", async () => {
     const path = join(folder, "operator.token");
     mkdirSync(path); // a folder cannot be read as a file, not even by root
-    const ran = await runDrover(["agents"], { env: { DROVER_DATA_DIR: folder } });
+    const ran = await runInProcess(["agents"], { env: { DROVER_DATA_DIR: folder } });
     expect(ran.code).toBe(3);
     expect(ran.stderr).toContain(`${path} cannot be read (EISDIR).`);
   });

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { describe, expect, it } from "vitest";
-import { runDrover } from "../helpers/run-drover.ts";
+import { runInProcess } from "../helpers/run-in-process.ts";
 import { type FakeAnswer, refusal } from "./fake-rest-server.ts";
 import { fakeServer, runAgainst } from "./with-fake-server.ts";
 
@@ -79,7 +79,7 @@ describe("refusals in words", () => {
 
   it("tell which token was not accepted by its source, never by its secret", async () => {
     const server = await fakeServer(() => refusal(401, "UNAUTHENTICATED", "No valid token."));
-    const ran = await runDrover(["agents", "--url", server.url, "--token", "drv_opr_id_hunter2_check"]);
+    const ran = await runInProcess(["agents", "--url", server.url, "--token", "drv_opr_id_hunter2_check"]);
     expect(ran.stderr).toContain("The token from --token was not accepted.");
     expect(ran.stderr).toContain("drover tokens create");
     expect(ran.stderr).not.toContain("hunter2");
@@ -118,7 +118,7 @@ describe("refusals in words", () => {
 describe("a server that does not answer", () => {
   it("is told in a sentence that says what to do", async () => {
     const url = await closedAddress();
-    const ran = await runDrover(["agents", "--url", url]);
+    const ran = await runInProcess(["agents", "--url", url]);
     expect(ran).toEqual({
       code: 6,
       stdout: "",
@@ -127,7 +127,7 @@ describe("a server that does not answer", () => {
   });
 
   it("is told as Status JSON where JSON was asked for", async () => {
-    const ran = await runDrover(["agents", "--json", "--url", await closedAddress()]);
+    const ran = await runInProcess(["agents", "--json", "--url", await closedAddress()]);
     expect(ran.code).toBe(6);
     expect(JSON.parse(ran.stderr)).toMatchObject({
       error: { code: 503, status: "UNAVAILABLE", details: [] },
@@ -178,19 +178,19 @@ describe("wrong usage", () => {
     [["agents", "--timeout", "30d"], "at most 24h"],
     [["agents", "--url", "nowhere"], "The server's address must be"],
   ])("%j ends with 2 and says %j", async (args, sentence) => {
-    const ran = await runDrover(args);
+    const ran = await runInProcess(args);
     expect(ran).toMatchObject({ code: 2, stdout: "" });
     expect(ran.stderr).toContain(sentence);
   });
 
   it("does not repeat a secret that was given for an id", async () => {
-    const ran = await runDrover(["tokens", "revoke", "drv_opr_id_hunter2_check"]);
+    const ran = await runInProcess(["tokens", "revoke", "drv_opr_id_hunter2_check"]);
     expect(ran).toMatchObject({ code: 2 });
     expect(ran.stderr).not.toContain("hunter2");
   });
 
   it("is Status JSON where JSON was asked for", async () => {
-    const ran = await runDrover(["agents", "get", "--json"]);
+    const ran = await runInProcess(["agents", "get", "--json"]);
     expect(ran.code).toBe(2);
     expect(JSON.parse(ran.stderr)).toEqual({
       error: {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { resolveConnection } from "../../src/cli/credentials.ts";
-import { runDrover } from "../helpers/run-drover.ts";
+import { runInProcess } from "../helpers/run-in-process.ts";
 import { refusal, type SeenRequest } from "./fake-rest-server.ts";
 import { fakeServer } from "./with-fake-server.ts";
 
@@ -30,7 +30,7 @@ describe("several addresses", () => {
     const stopping = await fakeServer(() => refusal(503, "UNAVAILABLE", "the server is stopping"));
     const serving = await fakeServer(() => ({ json: { agents: [] } }));
     for (const first of [NOBODY, stopping.url]) {
-      const ran = await runDrover(["agents"], { env: { ...env, DROVER_URL: `${first},${serving.url}` } });
+      const ran = await runInProcess(["agents"], { env: { ...env, DROVER_URL: `${first},${serving.url}` } });
       expect(ran).toMatchObject({ code: 0 });
     }
     expect(serving.requests).toHaveLength(2);
@@ -41,7 +41,7 @@ describe("several addresses", () => {
     const breaking = await fakeServer(() => "break");
     const serving = await fakeServer(() => ({ json: {} }));
     const args = ["agents", "reset", "a", "--url", breaking.url, "--url", serving.url];
-    expect(await runDrover(args, { env })).toMatchObject({ code: 0 });
+    expect(await runInProcess(args, { env })).toMatchObject({ code: 0 });
     const idOf = (request: SeenRequest | undefined) =>
       (request?.body as { requestId?: string } | undefined)?.requestId;
     expect(idOf(serving.requests[0])).toMatch(/^[0-9a-f-]{36}$/);
@@ -49,7 +49,7 @@ describe("several addresses", () => {
   });
 
   it("are told of as one that is missing where none is there", async () => {
-    const ran = await runDrover(["agents", "--url", `${NOBODY},http://127.0.0.1:2`], { env });
+    const ran = await runInProcess(["agents", "--url", `${NOBODY},http://127.0.0.1:2`], { env });
     expect(ran.code).not.toBe(0);
     expect(ran.stderr).toMatch(/No Drover server answers at/);
   });

@@ -1,5 +1,6 @@
 import { afterEach } from "vitest";
 import { type Ran, type RunOptions, runDrover } from "../helpers/run-drover.ts";
+import { runInProcess } from "../helpers/run-in-process.ts";
 import { type FakeRestServer, startFakeRestServer } from "./fake-rest-server.ts";
 
 type Answering = Parameters<typeof startFakeRestServer>[0];
@@ -17,12 +18,13 @@ export async function fakeServer(answer: Answering): Promise<FakeRestServer> {
   return server;
 }
 
-/** Runs one command against a server, as an operator. */
+/** Runs one command against a server, as an operator; by the real bin where it reads standard input. */
 export function runAgainst(
   server: FakeRestServer,
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<Ran> {
   const env = { DROVER_URL: server.url, DROVER_TOKEN: "drv_opr_id_secret_check", ...options.env };
-  return runDrover(args, { ...options, env });
+  const { stdin } = options;
+  return stdin === undefined ? runInProcess(args, { ...options, env }) : runDrover(args, { ...options, env });
 }
