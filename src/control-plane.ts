@@ -95,6 +95,7 @@ import { createWatchCommandsRpc } from "./sessions/watch-commands-rpc.ts";
 import type { Database } from "./storage/database.ts";
 import { findSchemaProblem } from "./storage/migrate.ts";
 import { Pruner } from "./storage/pruner.ts";
+import { CompletionWriter } from "./tasks/completion-writer.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
 import type { AskedKinds } from "./tasks/explain-service.ts";
 import { HeldTasks } from "./tasks/held-tasks.ts";
@@ -233,7 +234,7 @@ export function createControlPlane(
   const singletons = [pruner, passes.interrupted, sweeper];
   const { sequencer, feed, watches } = events;
   const readers = [streams.open, feed];
-  const writers = [heartbeats.writer, pacer, sequencer];
+  const writers = [heartbeats.writer, tasks.completions, pacer, sequencer];
   const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, ...writers];
   watchParts(measured, {
     database,
@@ -341,6 +342,7 @@ interface Tasks {
   waiting: WaitingClaims;
   held: HeldTasks;
   loans: LoanService;
+  completions: CompletionWriter;
   unhandled: ReportUnhandled;
 }
 
@@ -363,8 +365,10 @@ function createTasks({ db }: Database, config: Config, pacer: HeartbeatPacer, lo
     logger.warn({ err: error }, "the database was not asked for tasks that are due; it is tried again"),
   );
   const held = new HeldTasks(db, rules, waiting, unhandled);
-  const loans = new LoanService(db, rules, waiting, (changes) => logCordons(logger, changes));
-  return { rules, waiting, held, loans, unhandled };
+  const completions = new CompletionWriter(db, (changes) => waiting.announce(changes));
+  const onCordoned = (changes: readonly CordonChange[]) => logCordons(logger, changes);
+  const loans = new LoanService(db, rules, waiting, completions, onCordoned);
+  return { rules, waiting, held, loans, completions, unhandled };
 }
 
 function createHousekeeping(

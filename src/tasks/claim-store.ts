@@ -13,9 +13,9 @@ import {
 
 /**
  * Candidates beyond those wanted: claims at the same moment look at the same head of the queue and skip what another
- * one has locked.
+ * one has locked. Ten claims of fifty tasks each leave something for one more.
  */
-const BESIDE_OTHERS = 64;
+const BESIDE_OTHERS = 500;
 
 export interface ClaimWish {
   projectId: string;
@@ -37,6 +37,9 @@ export interface ClaimWish {
 export async function claimDue(tx: Tx, wish: ClaimWish): Promise<TaskRecord[]> {
   const { projectId, agentId, kinds, max, offer } = wish;
   const look = max + BESIDE_OTHERS;
+  // Candidates are looked up and locked one by one, in their order, until there are enough. Where the statistics know of
+  // no pending tasks yet, PostgreSQL would rather read all of them than look one up by its id: a comparison of states that
+  // no index matches leaves it no choice, and below the project that comes with each row.
   // Level by level, so that each is a range of an index which ends at the clock: tasks that wait for a later moment,
   // however many, are not read. The loop goes through the levels in their order.
   const rows = await tx.execute<TaskRow>(sql`
@@ -52,12 +55,15 @@ export async function claimDue(tx: Tx, wish: ClaimWish): Promise<TaskRecord[]> {
       CROSS JOIN LATERAL (${kinds.length === 0 ? dueOfAnyKind(projectId, look) : dueOfKinds(projectId, kinds, look)}) due
       LIMIT ${look}
     ), locked AS MATERIALIZED (
-      SELECT t.id, c.priority, c.due_at, ${taskBytes} AS bytes
-      FROM candidates c JOIN tasks t ON t.project_id = ${projectId} AND t.id = c.id
-      WHERE t.state = 'pending' AND t.due_at <= clock_timestamp()
-      ORDER BY c.priority DESC, c.due_at, c.id LIMIT ${max} FOR UPDATE OF t SKIP LOCKED
+      SELECT free.project_id, free.id, c.priority, c.due_at, free.bytes
+      FROM candidates c CROSS JOIN LATERAL (
+        SELECT t.project_id, t.id, ${taskBytes} AS bytes FROM tasks t
+        WHERE t.project_id = ${projectId} AND t.id = c.id AND t.state || '' = 'pending' AND t.due_at <= clock_timestamp()
+        FOR UPDATE SKIP LOCKED
+      ) free
+      LIMIT ${max}
     ), sized AS (
-      SELECT id, row_number() OVER places AS place, sum(bytes) OVER places AS total
+      SELECT project_id, id, row_number() OVER places AS place, sum(bytes) OVER places AS total
       FROM locked WINDOW places AS (ORDER BY priority DESC, due_at, id)
     ), lent AS (
       UPDATE tasks t
@@ -65,8 +71,7 @@ export async function claimDue(tx: Tx, wish: ClaimWish): Promise<TaskRecord[]> {
         leased_at = moment.at, lease_expires_at = moment.at + ${wish.leaseMs} * interval '1 ms', started_at = NULL,
         progress = 0, detail = '', error_message = NULL, error_context = NULL, error_bytes = 0
       FROM sized s, (SELECT clock_timestamp() AS at) moment
-      WHERE t.project_id = ${projectId} AND t.id = s.id AND t.state = 'pending'
-        AND (s.place = 1 OR s.total <= ${wish.capBytes})
+      WHERE t.project_id = s.project_id AND t.id = s.id AND (s.place = 1 OR s.total <= ${wish.capBytes})
       RETURNING t.*, s.place
     ), begun AS (
       INSERT INTO task_attempts (project_id, task_id, lease_epoch, number, agent_id, began_at)

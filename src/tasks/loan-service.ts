@@ -8,6 +8,7 @@ import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import { type AttemptError, keepStaleResult, type RefusedResult, readLoanHistory } from "./attempt-store.ts";
 import { cordonBlamed } from "./blame-agents.ts";
 import { claimDue } from "./claim-store.ts";
+import { type CompletionWriter, successOf } from "./completion-writer.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import { completeLoan, type LoanKey, lockLoan, type Progress, renewLoans } from "./loan-store.ts";
@@ -68,6 +69,7 @@ export class LoanService {
   readonly #db: Db;
   readonly #rules: TaskRules;
   readonly #waiting: WaitingClaims;
+  readonly #completions: Pick<CompletionWriter, "submit">;
   readonly #onCordoned: (changes: readonly CordonChange[]) => void;
 
   /** `onCordoned` hears after the commit of agents that failed too many tasks in a row. */
@@ -75,8 +77,10 @@ export class LoanService {
     db: Db,
     rules: TaskRules,
     waiting: WaitingClaims,
+    completions: Pick<CompletionWriter, "submit">,
     onCordoned: (changes: readonly CordonChange[]) => void = () => {},
   ) {
+    this.#completions = completions;
     this.#onCordoned = onCordoned;
     this.#db = db;
     this.#rules = rules;
@@ -214,11 +218,13 @@ export class LoanService {
     result: PackedJson | undefined,
   ): Promise<TaskRecord> {
     const key = keyOf(caller, taskId, leaseEpoch);
+    const written = await this.#completions.submit({ caller, key, result });
+    if (written !== undefined) return written;
     return await this.#writeResult(caller, key, { kind: "complete", result }, async (tx) => {
       const completed = await completeLoan(tx, key, result);
       if (completed === undefined) return undefined;
       const { task, from } = completed;
-      const changes = [{ ...factOf(key, task.kind), type: "task.succeeded", from, to: "succeeded" } as const];
+      const changes = [successOf({ key, result }, task, from)];
       await recordChanges(tx, changes, caller);
       return { task, changes };
     });

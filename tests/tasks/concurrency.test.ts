@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { lockAgents } from "../../src/agents/agent-service.ts";
 import type { AgentCaller } from "../../src/identity/caller.ts";
 import { Refusal } from "../../src/runtime/refusal.ts";
 import { inTransaction } from "../../src/storage/database.ts";
@@ -129,4 +130,69 @@ test("whatever happens at once, tasks keep their limits and attempts end once", 
     lost_results: 0n,
     overlapping: 0n,
   });
+});
+
+/** Lends a task of its own to each of so many agents. */
+async function lendEach(count: number, kind: string) {
+  const agents = await enroll(count, kind);
+  return await Promise.all(
+    agents.map(async (agent, n) => {
+      const id = await fixture.add({ kind: `${kind}-${n}` });
+      await fixture.claim(agent, 1, [`${kind}-${n}`]);
+      return {
+        agent,
+        id,
+        complete: (as: AgentCaller, epoch = 1n) => fixture.loans.complete(as, id, epoch, pack({ n })),
+      };
+    }),
+  );
+}
+
+const refusal = (result: PromiseSettledResult<unknown> | undefined) =>
+  result?.status === "rejected" && result.reason instanceof Refusal
+    ? (result.reason.reason ?? result.reason.kind)
+    : result?.status;
+
+test("results that come at once: each gets its own answer, and one that is refused harms no other", async () => {
+  const lent = await lendEach(12, "many");
+  const [first, second] = lent;
+  if (first === undefined || second === undefined) throw new Error("there are twelve");
+  const revoked: AgentCaller = { ...first.agent, authenticatedAtMs: -1e9 };
+  const results = await Promise.allSettled([
+    ...lent.slice(1).map(({ agent, complete }) => complete(agent)),
+    second.complete(second.agent),
+    second.complete(first.agent),
+    first.complete(first.agent, 7n),
+    first.complete(revoked),
+  ]);
+  expect(results.slice(0, 11).map(refusal)).toEqual(Array(11).fill("fulfilled"));
+  expect(results.slice(11).map(refusal)).toEqual(["fulfilled", "not-found", "LEASE_LOST", "unauthenticated"]);
+  for (const [n, { id }] of lent.entries()) {
+    const { task } = await fixture.show(id);
+    expect([n, task.state, task.result]).toEqual(
+      n === 0 ? [0, "leased", undefined] : [n, "succeeded", `{"n":${n}}`],
+    );
+    const events = await fixture.database.sql`
+      SELECT 1 FROM events WHERE task_id = ${id} AND type = 'task.succeeded'`;
+    expect(events.length).toBe(n === 0 ? 0 : 1);
+  }
+});
+
+test("a result whose agent somebody has locked keeps no other one waiting", async () => {
+  const [held, free] = await lendEach(2, "locked");
+  if (held === undefined || free === undefined) throw new Error("there are two");
+  const locked = Promise.withResolvers<void>();
+  const release = Promise.withResolvers<void>();
+  const holder = inTransaction(fixture.database.db, async (tx) => {
+    await lockAgents(tx, [held.agent], { waiting: true });
+    locked.resolve();
+    await release.promise;
+  });
+  await locked.promise;
+  const waiting = held.complete(held.agent);
+  expect((await free.complete(free.agent)).state).toBe("succeeded");
+  expect((await fixture.show(held.id)).task.state).toBe("leased");
+  release.resolve();
+  await holder;
+  expect((await waiting).state).toBe("succeeded");
 });

@@ -1,10 +1,13 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Database, inTransaction, openDatabase } from "../../src/storage/database.ts";
+import type { AgentCaller } from "../../src/identity/caller.ts";
+import { type Database, type Db, inTransaction, openDatabase } from "../../src/storage/database.ts";
+import { CompletionWriter } from "../../src/tasks/completion-writer.ts";
 import { LoanService } from "../../src/tasks/loan-service.ts";
 import type { Requirements } from "../../src/tasks/match-task.ts";
 import { matchTask, meets } from "../../src/tasks/match-task.ts";
 import { forgetUnusedRequirementSets, requirementSetId } from "../../src/tasks/requirement-store.ts";
+import type { TaskRecord } from "../../src/tasks/task-store.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 import { forever, pack, startTaskFixture, type TaskFixture } from "./task-fixture.ts";
 
@@ -61,8 +64,29 @@ test("a claim takes exactly those tasks whose requirements the agent meets by th
   );
 });
 
+/** On a connection of its own, whose end tells what it has read. */
+async function alone(use: (database: Database) => Promise<void>): Promise<void> {
+  const database = openDatabase({ url: fixture.url, applicationName: "alone", maxConnections: 1 });
+  await use(database).finally(() => database.close());
+}
+
+/** What takes up to five tasks for the agent, of any kind. */
+function claimsOn(db: Db, agent: AgentCaller): () => Promise<TaskRecord[]> {
+  const { rules, waiting } = fixture;
+  const completions = new CompletionWriter(db, (changes) => waiting.announce(changes));
+  const loans = new LoanService(db, rules, waiting, completions);
+  return async () => (await loans.claimNow(agent, { kinds: [], max: 5 })).tasks;
+}
+
+/** Pages of the table and its indexes that statements have looked at, as far as they have told. */
+async function blocksOfTasks(): Promise<number> {
+  const [row] = await fixture.database.sql<{ blocks: bigint }>`
+    SELECT (heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit)::bigint AS blocks
+    FROM pg_statio_user_tables WHERE relname = 'tasks'`;
+  return Number(row?.blocks ?? 0n);
+}
+
 test("a backlog that the agent must not touch is not read by its claim", async () => {
-  const { url, rules, waiting } = fixture;
   await fixture.add({ kind: "wall", priority: 9, requirements: { capabilities: ["rare"], labels: {} } });
   await alone(async ({ sql }) => {
     await sql`
@@ -75,8 +99,7 @@ test("a backlog that the agent must not touch is not read by its claim", async (
   const agent = await fixture.enroll("plain");
   const before = await blocksOfTasks();
   await alone(async ({ db }) => {
-    const loans = new LoanService(db, rules, waiting);
-    const claim = async () => (await loans.claimNow(agent, { kinds: [], max: 5 })).tasks;
+    const claim = claimsOn(db, agent);
     expect((await claim()).map((task) => task.id)).toEqual([id]);
     expect(await claim()).toEqual([]);
   });
@@ -84,19 +107,30 @@ test("a backlog that the agent must not touch is not read by its claim", async (
   // Twenty thousand tasks take far more pages than the heads of a few index ranges do.
   expect((await blocksOfTasks()) - before).toBeLessThan(1_000);
   await fixture.database.sql`DELETE FROM tasks WHERE kind = 'wall'`;
+});
 
-  /** On a connection of its own, whose end tells what it has read. */
-  async function alone(use: (database: Database) => Promise<void>): Promise<void> {
-    const database = openDatabase({ url, applicationName: "alone", maxConnections: 1 });
-    await use(database).finally(() => database.close());
-  }
+test("a claim looks tasks up by their ids, also where the statistics know of none that waits", async () => {
+  const { projectId } = fixture;
+  const agent = await fixture.enroll("first");
+  await fixture.database.sql`ANALYZE tasks`;
+  await fixture.database.sql`
+    INSERT INTO tasks (project_id, id, kind, priority, max_retries)
+    SELECT ${projectId}::uuid, gen_random_uuid(), 'burst', 5, 0 FROM generate_series(1, 5000)`;
+  const before = await entriesRead();
+  await alone(async ({ db }) => {
+    const claim = claimsOn(db, agent);
+    for (let turn = 1; turn <= 8; turn += 1) expect(await claim()).toHaveLength(5);
+  });
+  await waitFor(async () => (await entriesRead()) > before);
+  // Each claim reads the queue once at most, and not again to find what it has chosen.
+  expect((await entriesRead()) - before).toBeLessThan(8 * 6_000);
+  await fixture.database.sql`DELETE FROM tasks WHERE kind = 'burst'`;
 
-  /** Pages of the table and its indexes that statements have looked at, as far as they have told. */
-  async function blocksOfTasks(): Promise<number> {
-    const [row] = await fixture.database.sql<{ blocks: bigint }>`
-      SELECT (heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit)::bigint AS blocks
-      FROM pg_statio_user_tables WHERE relname = 'tasks'`;
-    return Number(row?.blocks ?? 0n);
+  /** Entries of the table's indexes that statements have read, as far as they have told. */
+  async function entriesRead(): Promise<number> {
+    const [row] = await fixture.database.sql<{ entries: bigint }>`
+      SELECT sum(idx_tup_read)::bigint AS entries FROM pg_stat_user_indexes WHERE relname = 'tasks'`;
+    return Number(row?.entries ?? 0n);
   }
 });
 

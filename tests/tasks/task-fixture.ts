@@ -6,6 +6,7 @@ import type { AgentCaller, OperatorCaller } from "../../src/identity/caller.ts";
 import { ensureProject } from "../../src/projects/project-store.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
 import { type Database, inTransaction, openDatabase } from "../../src/storage/database.ts";
+import { CompletionWriter } from "../../src/tasks/completion-writer.ts";
 import type { Spared } from "../../src/tasks/give-back.ts";
 import { HeldTasks } from "../../src/tasks/held-tasks.ts";
 import { LoanService, type TaskRules } from "../../src/tasks/loan-service.ts";
@@ -70,7 +71,12 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     agentGone: () => {},
     linkDropped: (_agent: AgentCaller, claim: { taskId: string }) => void droppedLinks.push(claim.taskId),
   };
-  const loans = new LoanService(db, allRules, waiting);
+  const loans = new LoanService(
+    db,
+    allRules,
+    waiting,
+    new CompletionWriter(db, (changes) => waiting.announce(changes)),
+  );
   const writer = new HeartbeatWriter(database, { tasks: held, agentTokenTtlMs: 86_400_000 }, listener);
   const heartbeats = new HeartbeatService(db, writer, listener);
   const operator: OperatorCaller = {

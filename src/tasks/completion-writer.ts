@@ -1,0 +1,154 @@
+import type { AgentCaller } from "../identity/caller.ts";
+import { findRevokedCallers } from "../identity/confirm-caller.ts";
+import { unauthenticated } from "../identity/unauthenticated.ts";
+import { type Batched, CoalescingBatcher, type Settle } from "../runtime/coalescing-batcher.ts";
+import { Refusal } from "../runtime/refusal.ts";
+import type { Service } from "../runtime/service.ts";
+import { type Db, inTransaction } from "../storage/database.ts";
+import { DatabaseUnavailable, isGivenUp } from "../storage/database-error.ts";
+import { type Completed, type Completion, completeLoans } from "./completion-store.ts";
+import { recordAllChanges, type TaskChange } from "./task-change.ts";
+import type { TaskRecord } from "./task-store.ts";
+
+/** The first completion of a batch waits so long for others, where others are to be expected. */
+const GATHER_MS = 2;
+const BATCH = 500;
+const BATCHES_AT_ONCE = 2;
+/** Some seconds' worth; who comes after them is told to come again. */
+const CAPACITY = 20_000;
+const RETRY_AFTER_MS = 1_000;
+/** A larger result or payload travels by itself, so that a batch stays within some megabytes. */
+const MOST_BYTES = 16 * 1024;
+
+/** An agent's word that a task of its own is done. */
+export interface SentCompletion extends Completion {
+  readonly caller: AgentCaller;
+}
+
+type Taken = { changes: TaskChange[]; tasks: Map<SentCompletion, TaskRecord> };
+
+/** Completions whose tokens were revoked while they waited: the transaction must not commit them. */
+class Revoked extends Error {
+  readonly callers: ReadonlySet<AgentCaller>;
+
+  constructor(callers: ReadonlySet<AgentCaller>) {
+    super("tokens were revoked while their results waited");
+    this.callers = callers;
+  }
+}
+
+/**
+ * Writes results of all doors and streams, gathered in batches; each is answered after the commit that holds it. It
+ * takes nearly all of them, and nothing where there is something to decide: whoever sent such a one takes it by itself.
+ */
+export class CompletionWriter implements Service {
+  readonly #db: Db;
+  readonly #announce: (changes: readonly TaskChange[]) => void;
+  readonly #batcher: CoalescingBatcher<SentCompletion, TaskRecord | undefined>;
+
+  /** `announce` hears of changes once they are committed. */
+  constructor(db: Db, announce: (changes: readonly TaskChange[]) => void) {
+    this.#db = db;
+    this.#announce = announce;
+    this.#batcher = new CoalescingBatcher({
+      keyOf: ({ key }) => key.taskId,
+      folds: () => false,
+      flush: (batch, settle) => this.#flush(batch, settle),
+      gatherMs: GATHER_MS,
+      maxBatch: BATCH,
+      maxInFlight: BATCHES_AT_ONCE,
+      capacity: CAPACITY,
+      overloaded: () =>
+        new Refusal("resource-exhausted", "more results wait than can be written soon", {
+          retryAfterMs: RETRY_AFTER_MS,
+        }),
+      stopped: () => new DatabaseUnavailable("the server is stopping", "not-committed"),
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.#batcher.start();
+  }
+
+  /** Writes what was taken. */
+  async stop(): Promise<void> {
+    await this.#batcher.stop();
+  }
+
+  /**
+   * Resolves to the task when its end is durable, and to undefined where nothing was written because it is no plain case.
+   * Throws UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE.
+   */
+  async submit(completion: SentCompletion): Promise<TaskRecord | undefined> {
+    if ((completion.result?.bytes ?? 0) > MOST_BYTES) return undefined;
+    return await this.#batcher.submit(completion);
+  }
+
+  async #flush(
+    batch: readonly Batched<SentCompletion>[],
+    settle: Settle<TaskRecord | undefined>,
+  ): Promise<void> {
+    const sent = batch.map(({ item }) => item);
+    const { revoked, tasks } = await this.#take(sent);
+    for (const [place, completion] of sent.entries()) {
+      if (revoked.has(completion.caller)) settle(place, Promise.reject(unauthenticated()));
+      else settle(place, { kind: "done", result: tasks.get(completion) });
+    }
+  }
+
+  async #take(sent: readonly SentCompletion[]) {
+    const revoked = new Set<AgentCaller>();
+    for (;;) {
+      const left = sent.filter(({ caller }) => !revoked.has(caller));
+      try {
+        const { changes, tasks } = await inTransaction(this.#db, (tx) => takeAll(tx, left));
+        this.#announce(changes);
+        return { revoked, tasks };
+      } catch (error) {
+        if (error instanceof Revoked) for (const caller of error.callers) revoked.add(caller);
+        else if (isLost(error)) throw error;
+        // It is one completion's fault; which one's shows when each is taken by itself.
+        else return { revoked, tasks: NO_TASKS };
+      }
+    }
+  }
+}
+
+const NO_TASKS: ReadonlyMap<SentCompletion, TaskRecord> = new Map();
+
+async function takeAll(
+  tx: Parameters<typeof completeLoans>[0],
+  sent: readonly SentCompletion[],
+): Promise<Taken> {
+  const completed = sent.length === 0 ? NONE_COMPLETED : await completeLoans(tx, sent, MOST_BYTES);
+  const taken = sent.flatMap((completion, place) => {
+    const one = completed.get(place);
+    return one === undefined ? [] : [{ completion, ...one }];
+  });
+  const sets = taken.map(({ completion, task, from }) => ({
+    changes: [successOf(completion, task, from)],
+    origin: completion.caller,
+  }));
+  await recordAllChanges(tx, sets);
+  const revoked = await findRevokedCallers(
+    tx,
+    sent.map(({ caller }) => caller),
+  );
+  if (revoked.size > 0) throw new Revoked(revoked);
+  return {
+    changes: sets.flatMap(({ changes }) => changes),
+    tasks: new Map(taken.map(({ completion, task }) => [completion, task])),
+  };
+}
+
+const NONE_COMPLETED: ReadonlyMap<number, Completed> = new Map();
+
+/** The fact that a task succeeded. */
+export function successOf({ key }: Completion, { kind }: TaskRecord, from: Completed["from"]): TaskChange {
+  return { ...key, kind, reason: "", dueInMs: undefined, type: "task.succeeded", from, to: "succeeded" };
+}
+
+/** The database is away; what it gave up for a reason of its own may be one completion's fault. */
+function isLost(error: unknown): boolean {
+  return error instanceof DatabaseUnavailable && !isGivenUp(error);
+}
