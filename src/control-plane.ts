@@ -90,6 +90,7 @@ import { Assigner } from "./sessions/assigner.ts";
 import { type CommandSource, createCommandSource } from "./sessions/command-source.ts";
 import { SessionRegistry } from "./sessions/session-registry.ts";
 import { createSessionRpc } from "./sessions/session-rpc.ts";
+import { StreamRecord } from "./sessions/stream-record.ts";
 import { createTaskSource, type TaskSource } from "./sessions/task-source.ts";
 import { createWatchCommandsRpc } from "./sessions/watch-commands-rpc.ts";
 import type { Database } from "./storage/database.ts";
@@ -455,6 +456,7 @@ function createStreams({ db }: Database, tasks: Tasks, report: ReportProblem): S
     assigner,
     commands,
     findSuccessors: (sessions) => findSuccessors(db, sessions),
+    record: new StreamRecord(db),
     superseded: sessionSuperseded,
     onError: report,
   });

@@ -10,6 +10,7 @@ import { formatId } from "../runtime/resource-id.ts";
 import type { AgentStatus, Liveness } from "./agent.ts";
 import type { AgentRecord } from "./agent-store.ts";
 import type { CordonState } from "./decide-cordon.ts";
+import { decideDeaf, isMute } from "./decide-hearing.ts";
 
 const statusNumbers = {
   pending: StatusNumber.PENDING,
@@ -81,6 +82,8 @@ export function agentToMessage(agent: AgentRecord): MessageInitShape<typeof Agen
     status: statusNumbers[agent.status],
     liveness: livenessNumbers[agent.liveness],
     flapping: agent.flapping,
+    deaf: decideDeaf(agent.liveness, agent.hearing) !== undefined,
+    mute: isMute(agent.liveness, agent.hearing),
     labels: agent.labels,
     capabilities: agent.capabilities,
     gauges: agent.gauges,

@@ -4,12 +4,15 @@ import {
   agentFlaps,
   agentSessions,
   agentStates,
+  agentStreams,
   agents,
   type JsonObject,
   type Labels,
 } from "../storage/schema.ts";
 import type { AgentStatus, Liveness } from "./agent.ts";
 import type { CordonState } from "./decide-cordon.ts";
+import type { Hearing } from "./decide-hearing.ts";
+import { hearingColumn } from "./hearing-column.ts";
 
 /** An agent with its state and its newest session, as lists and answers show it. */
 export interface AgentRecord {
@@ -31,6 +34,8 @@ export interface AgentRecord {
   statusChangedAt: Date;
   /** Lost again and again of late. */
   flapping: boolean;
+  /** Null for one that opened no stream of commands in this session. */
+  hearing: Hearing | null;
   currentTaskId: string | null;
   currentLeaseEpoch: bigint | null;
   cordon: CordonState;
@@ -57,6 +62,7 @@ const recordColumns = {
   statusChangedAt: agentStates.statusChangedAt,
   flapping: sql<boolean>`EXISTS (SELECT 1 FROM agent_flaps f
     WHERE f.project_id = ${agents.projectId} AND f.agent_id = ${agents.id} AND f.flapping)`.as("flapping"),
+  hearing: hearingColumn,
   currentTaskId: agentStates.currentTaskId,
   currentLeaseEpoch: agentStates.currentLeaseEpoch,
   cordon: agentStates.cordon,
@@ -309,6 +315,9 @@ export async function markRemoved(tx: Tx, projectId: string, agentId: string): P
   await tx
     .delete(agentFlaps)
     .where(and(eq(agentFlaps.projectId, projectId), eq(agentFlaps.agentId, agentId)));
+  await tx
+    .delete(agentStreams)
+    .where(and(eq(agentStreams.projectId, projectId), eq(agentStreams.agentId, agentId)));
   await tx
     .delete(agentStates)
     .where(and(eq(agentStates.projectId, projectId), eq(agentStates.agentId, agentId)));

@@ -20,6 +20,9 @@ export interface AgentJson {
   cordon?: string;
   cordonReason?: string;
   drainDeadline?: string;
+  deaf?: boolean;
+  mute?: boolean;
+  flapping?: boolean;
 }
 
 /** A command for an agent. */

@@ -3,6 +3,7 @@ import type { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { requireAgent } from "../agents/agent-service.ts";
 import { newestFatal } from "../error-reports/error-report-service.ts";
 import { callerOf } from "../identity/caller.ts";
+import { findBrake } from "../liveness/apply-brakes.ts";
 import type { Db } from "../storage/database.ts";
 import { type AskedKinds, dueRequirements, heldTasks } from "../tasks/explain-service.ts";
 import { explainAgent } from "./explain-agent.ts";
@@ -17,7 +18,8 @@ export function createExplainAgentRpc(
       const { projectId } = callerOf(context);
       const agent = await requireAgent(db, projectId, request.agent);
       const { id, name, status, liveness, cordon, cordonReason, capabilities, labels } = agent;
-      const { lastSeenAt, statusChangedAt } = agent;
+      const { lastSeenAt, statusChangedAt, flapping, hearing } = agent;
+      const signs = { flapping, hearing, brake: await findBrake(db, projectId) };
       const asks = askedKinds(projectId).get(id);
       const held = await heldTasks(db, projectId, id);
       const all = await dueRequirements(db, projectId, []);
@@ -27,7 +29,9 @@ export function createExplainAgentRpc(
       const newestError = status === "error" ? await newestFatal(db, projectId, id) : undefined;
       const lastSeen = lastSeenAt?.toISOString();
       const times = { lastSeen, statusSince: statusChangedAt.toISOString() };
-      return { explanation: explainAgent({ ...facts, ...times, newestError }, held, { all, asked }) };
+      return {
+        explanation: explainAgent({ ...facts, ...times, ...signs, newestError }, held, { all, asked }),
+      };
     },
   };
 }

@@ -1,3 +1,5 @@
+import { type Deafness, decideDeaf, type Hearing, isMute } from "../agents/decide-hearing.ts";
+import type { BrakeKind } from "../liveness/decide-brake.ts";
 import {
   type AgentFacts,
   aboutAgent,
@@ -31,6 +33,12 @@ export interface ExplainedAgent extends AgentFacts {
   statusSince: string;
   /** Message of its newest fatal error. */
   newestError: string | undefined;
+  /** Lost and back again and again of late. */
+  flapping: boolean;
+  /** Of one that opened a stream of commands in this session; null for any other. */
+  hearing: Hearing | null;
+  /** Whether tasks of agents that are gone go back slowly in its project, or not at all. */
+  brake: BrakeKind | undefined;
 }
 
 /** Says why an agent works, idles or gets nothing. */
@@ -49,9 +57,10 @@ export function explainAgent(agent: ExplainedAgent, held: readonly HeldFacts[], 
     ),
   );
   const idle = held.length > 0 ? [] : explainIdle(agent, due);
-  const reasons = [...bars, ...work, ...(bars.some(isFinal) ? [] : idle)];
+  const signs = tellSigns(agent).map(({ code, words }) => aboutAgent(agent, code, `${name}: ${words}.`));
+  const reasons = [...bars, ...signs, ...work, ...(bars.some(isFinal) ? [] : idle)];
   const [first] = reasons;
-  if (held.length > 0 && bars.length === 0)
+  if (held.length > 0 && bars.length === 0 && signs.length === 0)
     return { summary: `${name} is at work: it holds ${count(held.length, "task")}.`, reasons };
   return { summary: first?.message ?? `${name} is well.`, reasons };
 }
@@ -60,6 +69,44 @@ export function explainAgent(agent: ExplainedAgent, held: readonly HeldFacts[], 
 function isFinal({ code }: Reason): boolean {
   return code !== "AGENT_STALE";
 }
+
+/** What is the matter with an agent that may get tasks all the same. */
+function tellSigns({ liveness, hearing, flapping, brake, held }: ExplainedAgent): Sign[] {
+  const signs: Sign[] = [];
+  const deaf = decideDeaf(liveness, hearing);
+  if (deaf !== undefined) signs.push({ code: "AGENT_DEAF", words: deafness[deaf] });
+  if (isMute(liveness, hearing))
+    signs.push({
+      code: "AGENT_MUTE",
+      words: "it is mute: its stream is open, and no heartbeats come, so it may hang",
+    });
+  if (flapping)
+    signs.push({
+      code: "AGENT_FLAPPING",
+      words: "it is flapping: it was lost and came back again and again of late",
+    });
+  // To one that is well and works it makes no difference.
+  if (brake !== undefined && held > 0 && liveness !== "live" && liveness !== "never")
+    signs.push({ code: "BRAKE_ENGAGED", words: brakes[brake] });
+  return signs;
+}
+
+interface Sign {
+  code: string;
+  words: string;
+}
+
+const deafness = {
+  "no-stream": "it is deaf: it beats, and the stream by which it heard of commands and tasks is gone",
+  "no-echo": "it is deaf: it beats and its stream is open, and it does not answer the echo that it was sent",
+} satisfies Record<Deafness, string>;
+
+const brakes = {
+  slow: "most agents of its project vanished at once, so what those hold goes back slowly, one agent after the other",
+  waiting:
+    "the agents of its project vanished together and begin to come back, so what the others hold stays with them for now",
+  stopped: "all agents of its project vanished at once, so nothing goes back until one of them is heard",
+} satisfies Record<BrakeKind, string>;
 
 function detail({ lastSeen, statusSince, newestError }: ExplainedAgent, code: string): string {
   switch (code) {

@@ -1,16 +1,17 @@
 import { appendEvents } from "../events/outbox.ts";
 import { formatId } from "../runtime/resource-id.ts";
-import type { Tx } from "../storage/database.ts";
+import type { Db, Tx } from "../storage/database.ts";
 import { prolongLeases } from "../tasks/give-back.ts";
 import {
   type CountedFleet,
   countFleets,
   type FleetView,
   findStruckProjects,
+  readBrakeKind,
   readBrakes,
   writeBrake,
 } from "./brake-store.ts";
-import { type Brake, type BrakeSettings, decideBrake, isReturn } from "./decide-brake.ts";
+import { type Brake, type BrakeKind, type BrakeSettings, decideBrake, isReturn } from "./decide-brake.ts";
 import type { Watch } from "./decide-liveness.ts";
 import { type LivenessThresholds, missingAfterMs, offlineAfterMs } from "./thresholds.ts";
 
@@ -66,6 +67,11 @@ export async function applyBrakes(
     await appendEvents(tx, [eventOf(projectId, change)]);
   }
   return { engaged, changes };
+}
+
+/** How a project's brake is engaged; undefined: its tasks go back at once. */
+export async function findBrake(db: Db | Tx, projectId: string): Promise<BrakeKind | undefined> {
+  return await readBrakeKind(db, projectId);
 }
 
 // A project without one agent that counts.

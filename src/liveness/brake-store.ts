@@ -1,6 +1,6 @@
 import { sql } from "drizzle-orm";
-import type { Tx } from "../storage/database.ts";
-import type { Brake, FleetCount } from "./decide-brake.ts";
+import type { Db, Tx } from "../storage/database.ts";
+import type { Brake, BrakeKind, FleetCount } from "./decide-brake.ts";
 
 /** How the agents are looked at; ms by the database's clock. */
 export interface FleetView {
@@ -31,6 +31,13 @@ export async function readBrakes(tx: Tx): Promise<Map<string, Brake>> {
       kind === "slow" ? { kind, engagedMs, earnedFromMs } : { kind, engagedMs },
     ]),
   );
+}
+
+/** How one project is braked; undefined: it is not. */
+export async function readBrakeKind(db: Db | Tx, projectId: string): Promise<BrakeKind | undefined> {
+  const [row] = await db.execute<{ kind: BrakeKind }>(sql`
+    SELECT kind FROM liveness_brakes WHERE project_id = ${projectId}`);
+  return row?.kind;
 }
 
 /** Notes how a project is braked from now on. */

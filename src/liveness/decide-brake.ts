@@ -30,6 +30,9 @@ export type Brake =
   /** All are gone: not at all. */
   | { readonly kind: "stopped"; readonly engagedMs: number };
 
+/** How a brake is that is engaged. */
+export type BrakeKind = Exclude<Brake["kind"], "off">;
+
 /**
  * Decides how fast the tasks of a project's lost agents go back. Agents that vanish together are called offline one after
  * the other, by the time of each one's last heartbeat; so those that are about to be count as gone already, and nothing

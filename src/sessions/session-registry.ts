@@ -5,6 +5,7 @@ import type { AgentRun, AgentSession, StreamRun } from "./agent-session.ts";
 import type { Assigner } from "./assigner.ts";
 import type { CommandSource } from "./command-source.ts";
 import type { CommandWatch } from "./command-watch.ts";
+import type { StreamRecord } from "./stream-record.ts";
 
 const LOOK_EVERY_MS = 1_000;
 const HELLO_WITHIN_MS = 10_000;
@@ -18,6 +19,8 @@ export interface RegistryParts {
   readonly commands: CommandSource;
   /** Of those streams whose agent has begun a newer run or opened a newer stream, what that is. */
   findSuccessors(streams: OpenStream[]): Promise<{ agentId: string; epoch: bigint; stream: bigint }[]>;
+  /** Keeps in the database who listens. */
+  readonly record: StreamRecord;
   /** What a superseded run is told. */
   superseded(): Refusal;
   readonly onError: (problem: string, error: unknown) => void;
@@ -70,6 +73,7 @@ export class SessionRegistry implements Service {
   /** A stream has ended. It may have been replaced long before; its successor is not touched. */
   remove(session: AgentSession): void {
     this.#open.delete(session);
+    this.#parts.record.ended(session);
     if (this.#byAgent.get(session.caller.agentId) === session) this.#byAgent.delete(session.caller.agentId);
     if (this.#open.size === 0) this.#onEmpty?.();
   }
@@ -82,6 +86,7 @@ export class SessionRegistry implements Service {
     const { agentId } = watch.caller;
     watch.run = run;
     if (run !== undefined) this.sessionBegan(agentId, run.epoch);
+    this.#parts.record.opened(watch, run?.epoch);
     const siblings = this.#watches.get(agentId) ?? new Set();
     this.#watches.set(agentId, siblings.add(watch));
     const [oldest] = siblings;
@@ -91,6 +96,7 @@ export class SessionRegistry implements Service {
 
   /** A stream of commands has ended. */
   removeWatch(watch: CommandWatch): void {
+    this.#parts.record.ended(watch);
     const siblings = this.#watches.get(watch.caller.agentId);
     siblings?.delete(watch);
     if (siblings?.size === 0) this.#watches.delete(watch.caller.agentId);
@@ -104,6 +110,7 @@ export class SessionRegistry implements Service {
     if (present !== undefined && present.run.stream > run.stream) throw replaced();
     const heard: Heard = Object.assign(session, { run });
     this.#byAgent.set(agentId, heard);
+    this.#parts.record.opened(heard, run.epoch);
     if (present === undefined || present === session) return;
     present.end(present.run.epoch < run.epoch ? this.#parts.superseded() : replaced());
   }
@@ -157,6 +164,7 @@ export class SessionRegistry implements Service {
     await this.#emptyWithin(this.#parts.elsewhereGraceMs ?? ELSEWHERE_GRACE_MS);
     for (const session of [...this.#open]) session.endForStop(stopping());
     await this.#looking;
+    await this.#keepRecord();
   }
 
   async #emptyWithin(ms: number): Promise<void> {
@@ -182,7 +190,16 @@ export class SessionRegistry implements Service {
     session.end(reason);
   }
 
+  async #keepRecord(): Promise<void> {
+    try {
+      await this.#parts.record.keep();
+    } catch (error) {
+      this.#parts.onError("it was not noted which agents listen; it is tried again", error);
+    }
+  }
+
   async #look(): Promise<void> {
+    await this.#keepRecord();
     const streams = [...this.#byAgent.values(), ...this.#allWatches()];
     if (streams.length === 0) return;
     try {

@@ -219,6 +219,31 @@ export const dictatedIntervals = pgTable(
   (table) => [primaryKey({ columns: [table.serverId, table.intervalMs] })],
 );
 
+/**
+ * Streams by which agents hear of commands: those that are open and, of each agent, what ended since it opened one last.
+ * What a server left open when it died has ended with that server's last word.
+ */
+export const agentStreams = pgTable(
+  "agent_streams",
+  {
+    projectId: uuid("project_id").notNull(),
+    agentId: uuid("agent_id").notNull(),
+    id: uuid("id").notNull(),
+    serverId: uuid("server_id").notNull(),
+    /** Of the session that opened it. */
+    epoch: bigint("epoch", { mode: "bigint" }).notNull(),
+    openedAt: instant("opened_at").notNull().default(sql`clock_timestamp()`),
+    endedAt: instant("ended_at"),
+  },
+  (table) => [primaryKey({ columns: [table.projectId, table.agentId, table.id] })],
+);
+
+/** Servers that hold streams, and when each of them said so last. */
+export const streamServers = pgTable("stream_servers", {
+  serverId: uuid("server_id").primaryKey(),
+  keptAt: instant("kept_at").notNull().default(sql`clock_timestamp()`),
+});
+
 /** Runs of agents' processes. */
 export const agentSessions = pgTable(
   "agent_sessions",

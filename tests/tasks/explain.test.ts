@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { explainAgent } from "../../src/fleet/explain-agent.ts";
+import { type ExplainedAgent, explainAgent } from "../../src/fleet/explain-agent.ts";
 import { explainTask, type TaskFacts } from "../../src/tasks/explain-task.ts";
 import type { AgentFacts } from "../../src/tasks/explanation.ts";
 
@@ -103,8 +103,12 @@ describe("a task", () => {
 });
 
 describe("an agent", () => {
-  const explained = (more: Partial<AgentFacts> = {}) => ({
+  const explained = (more: Partial<ExplainedAgent> = {}): ExplainedAgent => ({
     ...agent(more),
+    flapping: false,
+    hearing: null,
+    brake: undefined,
+    ...more,
     lastSeen: "2030-01-01T00:00:00.000Z",
     statusSince: "2030-01-01T00:00:00.000Z",
     newestError: "the disk is gone",
@@ -133,6 +137,15 @@ describe("an agent", () => {
       ["ASKS_FOR_OTHER_KINDS"],
       "kind scan",
     ],
+    ["lost again and again", { flapping: true }, nothing, ["AGENT_FLAPPING", "NO_TASKS"], "flapping"],
+    [
+      "lost with all the others",
+      { liveness: "offline", held: 1, brake: "stopped" },
+      nothing,
+      ["AGENT_OFFLINE", "BRAKE_ENGAGED"],
+      "offline",
+    ],
+    ["of a braked project, and well", { held: 1, brake: "slow" }, nothing, ["NO_TASKS"], "no task is due"],
     ["about to work", { asks: [] }, { all: [easy], asked: [easy] }, ["ABOUT_TO_WORK"], "is about to"],
   ] as const)("%s says so", (_, more, due, expected, words) => {
     const explanation = explainAgent(explained(more), [], due);

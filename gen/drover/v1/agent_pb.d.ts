@@ -150,6 +150,21 @@ export declare type Agent = Message<"drover.v1.Agent"> & {
    * @generated from field: bool flapping = 20;
    */
   flapping: boolean;
+
+  /**
+   * It beats and does not listen: it opened a stream of commands in this session, and for two heartbeat intervals none has
+   * been open, or an echo that it was sent has had no answer.
+   *
+   * @generated from field: bool deaf = 21;
+   */
+  deaf: boolean;
+
+  /**
+   * A stream of commands is open, and its heartbeats are overdue.
+   *
+   * @generated from field: bool mute = 22;
+   */
+  mute: boolean;
 };
 
 /**

@@ -129,7 +129,7 @@ async function listAgents(flags: ListAgentsFlags): Promise<void> {
 const columns: readonly Column<AgentJson>[] = [
   { heading: "NAME", text: ({ name }) => orDash(name) },
   { heading: "STATUS", text: ({ status }) => orDash(status), tone: ({ status }) => toneOf(status) },
-  { heading: "LIVENESS", text: ({ liveness }) => orDash(liveness), tone: ({ liveness }) => toneOf(liveness) },
+  { heading: "LIVENESS", text: livenessText, tone: ({ liveness }) => toneOf(liveness) },
   { heading: "CORDON", text: ({ cordon }) => orDash(cordon), tone: ({ cordon }) => toneOf(cordon) },
   { heading: "LAST HEARTBEAT", text: ({ lastHeartbeatAt }) => instantText(lastHeartbeatAt) },
   {
@@ -172,6 +172,12 @@ async function orderCordon(
   else printLine(`${value.name ?? name}: ${cordonText(value)}.`);
 }
 
+/** Such as "live", or "live, deaf, flapping". */
+function livenessText({ liveness, deaf, mute, flapping }: AgentJson): string {
+  const signs = Object.entries({ deaf, mute, flapping }).flatMap(([sign, shows]) => (shows ? [sign] : []));
+  return [orDash(liveness), ...signs].join(", ");
+}
+
 function cordonText({ cordon, cordonReason, drainDeadline }: AgentJson): string {
   const until = drainDeadline == null ? "" : ` until ${instantText(drainDeadline)}`;
   return [`${orDash(cordon)}${until}`, ...(cordonReason ? [cordonReason] : [])].join(", ");
@@ -212,7 +218,7 @@ function describe(agent: AgentJson): [string, string][] {
     ["name", orDash(agent.name)],
     ["id", orDash(agent.id)],
     ["status", `${orDash(agent.status)}, since ${instantText(agent.statusChangedAt)}`],
-    ["liveness", orDash(agent.liveness)],
+    ["liveness", livenessText(agent)],
     ["cordon", cordonText(agent)],
     ["last heartbeat", instantText(agent.lastHeartbeatAt)],
     ["errors in 24 h", recentErrorsText(agent)],

@@ -46,6 +46,8 @@ export function AgentView({ name }: { name: string }) {
                 {wordOf(cordonWords, value.cordon).label}
               </Tag>
             )}
+            {value.deaf && <Tag tone="warn">Deaf</Tag>}
+            {value.mute && <Tag tone="warn">Mute</Tag>}
             {isOperator.value && <AgentActions agent={value} onDone={() => agent.refresh()} />}
           </div>
           <Explain of={name} read={async () => (await fleet.explainAgent({ agent: name })).explanation} />

@@ -17,6 +17,18 @@ export const conditions: readonly Condition[] = [
     holds: ({ agent }) => agent.cordon === Cordon.CORDONED,
   },
   {
+    key: "deaf",
+    label: "Deaf",
+    explains: "beats and does not listen: its stream is gone, or it answers no echo",
+    holds: ({ agent }) => agent.deaf,
+  },
+  {
+    key: "mute",
+    label: "Mute",
+    explains: "its stream is open, and no heartbeats come",
+    holds: ({ agent }) => agent.mute,
+  },
+  {
     key: "failing",
     label: "With errors",
     explains: "reported an error worse than a warning in the last 24 hours",
