@@ -18,9 +18,10 @@ import type {
   UntypedHandleCall,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import { FrozenCache } from "../runtime/frozen-cache.ts";
+import { invokeStream, one } from "../runtime/invoke-stream.ts";
 import { MAX_MESSAGE_DEPTH, type ServedService } from "./door.ts";
 import { OpenCall } from "./grpc-call.ts";
-import { invokeStream, one } from "./grpc-invoke.ts";
 import { RequestReader } from "./grpc-requests.ts";
 import { bufferOf, grpcStatusOf } from "./grpc-status.ts";
 import { wireErrorOf } from "./wire-error.ts";
@@ -30,6 +31,8 @@ interface Route {
   readonly spec: MethodImplSpec;
   readonly interceptors: Interceptor[];
   readonly open: Set<OpenCall>;
+  /** The bytes of what is sent to many. */
+  readonly encoded: FrozenCache<Buffer>;
 }
 
 /**
@@ -46,7 +49,7 @@ export function grpcServiceOf(
   const handlers: Record<string, UntypedHandleCall> = {};
   for (const spec of Object.values(specs)) {
     definition[spec.method.name] = methodDefinitionOf(spec.method);
-    handlers[spec.method.name] = handlerOf({ spec, interceptors, open });
+    handlers[spec.method.name] = handlerOf({ spec, interceptors, open, encoded: new FrozenCache() });
   }
   return { definition, handlers };
 }
@@ -147,11 +150,12 @@ async function answerMany(
   inputs: AsyncIterable<Message>,
 ): Promise<void> {
   const { output } = route.spec.method;
+  const bytesOf = (message: Message) => encode(output, message);
   for await (const message of await invokeStream(route.spec, opened, inputs, route.interceptors)) {
     if (opened.signal.aborted) break;
     opened.sendHeaders();
     // The next message is asked for only when there is room for it, so that a slow reader slows its handler.
-    if (!call.write(encode(output, message))) await drained(call);
+    if (!call.write(route.encoded.get(message, bytesOf))) await drained(call);
   }
   // A handler may take its signal's word and return; the caller must still learn that this was not the end.
   opened.signal.throwIfAborted();

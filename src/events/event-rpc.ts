@@ -3,6 +3,7 @@ import { EventSchema } from "../../gen/drover/v1/event_pb.js";
 import type { EventService, ListEventsRequest } from "../../gen/drover/v1/event_service_pb.js";
 import { callerOf } from "../identity/caller.ts";
 import { cutOffKey } from "../runtime/cut-off.ts";
+import { deferStream } from "../runtime/defer-stream.ts";
 import { messageSize } from "../runtime/message-size.ts";
 import { invalidField } from "../runtime/refusal.ts";
 import { cutPage, type PageRequest, readPageRequest } from "../storage/page.ts";
@@ -21,21 +22,22 @@ export function createEventRpc(
 ): Pick<ServiceImpl<typeof EventService>, "watchEvents" | "listEvents"> {
   const { db } = parts;
   return {
-    async *watchEvents(request, context) {
-      const caller = callerOf(context);
-      const { projectId } = caller;
-      const filter = readFilter(request);
-      // What a browser's EventSource reconnects with: it repeats the address, whose cursor is older by then.
-      const last = context.requestHeader.get("last-event-id") ?? "";
-      const given = last === "" ? readCursor("after", request.after) : readCursor("Last-Event-ID", last);
-      // Now is after everything that is committed now.
-      if (given === undefined) await untilNumbered(db, projectId);
-      const stream = await readStream(db, projectId);
-      const after = given === undefined ? stream.lastSeq : placeIn(stream, given);
-      const watch = new Watch(projectId, filter, stream, after, parts, context.values.get(cutOffKey));
-      watches.add(watch, caller, context.signal);
-      yield* watch.messages;
-    },
+    watchEvents: (request, context) =>
+      deferStream(async () => {
+        const caller = callerOf(context);
+        const { projectId } = caller;
+        const filter = readFilter(request);
+        // What a browser's EventSource reconnects with: it repeats the address, whose cursor is older by then.
+        const last = context.requestHeader.get("last-event-id") ?? "";
+        const given = last === "" ? readCursor("after", request.after) : readCursor("Last-Event-ID", last);
+        // Now is after everything that is committed now.
+        if (given === undefined) await untilNumbered(db, projectId);
+        const stream = await readStream(db, projectId);
+        const after = given === undefined ? stream.lastSeq : placeIn(stream, given);
+        const watch = new Watch(projectId, filter, stream, after, parts, context.values.get(cutOffKey));
+        watches.add(watch, caller, context.signal);
+        return watch.messages;
+      }),
 
     async listEvents(request, context) {
       const { projectId } = callerOf(context);

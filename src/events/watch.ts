@@ -32,13 +32,13 @@ export interface WatchParts {
   readonly stalledMs?: number;
 }
 
-/** One message serves all watches of an event: it is made once, and doors may keep what they made of it. */
+/** One message serves all watches of an event: frozen, so that the doors encode it once. */
 const messages = new WeakMap<StoredEvent, WatchEventsResponse>();
 
 function messageOf(event: StoredEvent, epoch: string): WatchEventsResponse {
   const known = messages.get(event);
   if (known !== undefined) return known;
-  const made = create(WatchEventsResponseSchema, { event: eventToMessage(event, epoch) });
+  const made = Object.freeze(create(WatchEventsResponseSchema, { event: eventToMessage(event, epoch) }));
   messages.set(event, made);
   return made;
 }

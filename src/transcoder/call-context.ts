@@ -108,6 +108,12 @@ export class CallContext implements HandlerContext {
     return [this.#responseHeader, this.#responseTrailer].filter((headers) => headers !== undefined);
   }
 
+  /** Takes the metadata of a response, which interceptors may have replaced. */
+  answerWith({ header, trailer }: { header: Headers; trailer: Headers }): void {
+    this.#responseHeader = header;
+    this.#responseTrailer = trailer;
+  }
+
   /** All of it in an object of its own, which Connect's code copies property by property. */
   toPlain(): HandlerContext {
     const { service, method, values, protocolName, requestMethod, url } = this;
@@ -175,6 +181,26 @@ export function isGone(res: ServerResponse): boolean {
   // A response over HTTP/2 has no `destroyed` of its own, its stream has.
   const { stream } = res as { stream?: { destroyed: boolean } };
   return res.destroyed || stream?.destroyed === true;
+}
+
+/** Waits of which each ends as its promise does, or as soon as a signal fires: `untilAborted` by one listener for all. */
+export class AbortableWaits {
+  readonly #signal: AbortSignal;
+  #reject: (reason: unknown) => void = NOTHING;
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener("abort", () => this.#reject(getAbortSignalReason(signal)), { once: true });
+  }
+
+  /** One at a time. */
+  wait<T>(promise: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#reject = reject;
+      if (this.#signal.aborted) reject(getAbortSignalReason(this.#signal));
+      promise.then(resolve, reject);
+    });
+  }
 }
 
 /** Settles as the promise does, or rejects with the signal's reason as soon as that fires. */

@@ -1,11 +1,9 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { create, type FileRegistry, type Message } from "@bufbuild/protobuf";
-import type { ContextValues, Interceptor, MethodImplSpec } from "@connectrpc/connect";
-import {
-  createAsyncIterable,
-  invokeUnaryImplementation,
-  transformInvokeImplementation,
-} from "@connectrpc/connect/protocol";
+import type { ContextValues, Interceptor, MethodImplSpec, StreamResponse } from "@connectrpc/connect";
+import { invokeUnaryImplementation } from "@connectrpc/connect/protocol";
+import { deferStream } from "../runtime/defer-stream.ts";
+import { invokeStream, one } from "../runtime/invoke-stream.ts";
 import { bindRequest, type HttpInput, takesHttpBody } from "./bind-request.ts";
 import { type CallContext, type CallEnds, openCall, untilAborted } from "./call-context.ts";
 import { isClientStream, type Route } from "./compile-routes.ts";
@@ -14,7 +12,7 @@ import {
   chooseStreamCoding,
   encodeMessage,
   givesHttpBody,
-  messageJson,
+  printMessage,
   sendPayload,
 } from "./encode-response.ts";
 import { type ErrorResponse, encodeError, isUnexpected } from "./error-response.ts";
@@ -121,8 +119,13 @@ class RpcCall {
     const { interceptors } = this.#settings;
     const input = isClientStream(spec.method)
       ? this.#readMessages()
-      : createAsyncIterable([await this.#unlessAborted(this.#readMessage())]);
-    const answers = transformInvokeImplementation(spec, this.#context.toPlain(), interceptors)(input);
+      : one(await this.#unlessAborted(this.#readMessage()));
+    const call = {
+      context: this.#context.toPlain(),
+      answerWith: (response: Pick<StreamResponse, "header" | "trailer">) =>
+        this.#context.answerWith(response),
+    };
+    const answers = deferStream(() => invokeStream(spec, call, input, interceptors));
     if (spec.kind === "client_streaming") await this.#sendOnly(answers);
     else await sendStream(this.#res, this.#context, answers, this.#streamOptions());
   }
@@ -181,7 +184,7 @@ class RpcCall {
       return {
         ...common,
         encoding,
-        print: (message) => JSON.stringify(messageJson(this.#route, this.#settings.registry, message)),
+        print: (message) => printMessage(this.#route, this.#settings.registry, message),
       };
     }
     return {

@@ -12,6 +12,7 @@ import {
 } from "@bufbuild/protobuf";
 import type { HttpBody } from "../../gen/google/api/httpbody_pb.js";
 import { HttpBodySchema } from "../../gen/google/api/httpbody_pb.js";
+import { FrozenCache } from "../runtime/frozen-cache.ts";
 import { isHttpBody } from "./bind-request.ts";
 import { isGone } from "./call-context.ts";
 import type { Route } from "./compile-routes.ts";
@@ -71,6 +72,18 @@ export function messageJson(route: Route, registry: Registry, message: Message):
     typeof json === "object" && json !== null && !Array.isArray(json) ? json[field.jsonName] : undefined;
   return value ?? unsetJson(field, registry);
 }
+
+/** `messageJson` as text; made once of a message that is frozen, which may go to many callers. */
+export function printMessage(route: Route, registry: Registry, message: Message): string {
+  let printed = printedByRoute.get(route);
+  if (printed === undefined) {
+    printed = new FrozenCache();
+    printedByRoute.set(route, printed);
+  }
+  return printed.get(message, () => JSON.stringify(messageJson(route, registry, message)));
+}
+
+const printedByRoute = new WeakMap<Route, FrozenCache<string>>();
 
 /** What stands for a field that is not set: a message without anything in it, otherwise null. */
 function unsetJson(field: DescField, registry: Registry): JsonValue {

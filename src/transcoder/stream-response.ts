@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
-import { type CallContext, isGone, untilAborted } from "./call-context.ts";
+import { AbortableWaits, type CallContext, isGone, untilAborted } from "./call-context.ts";
 import { varyBy } from "./encode-response.ts";
 import { responseHeaders } from "./metadata.ts";
 import type { StreamEncoding } from "./stream-encoding.ts";
@@ -26,8 +26,8 @@ export interface StreamOptions {
 
 /**
  * Writes a stream of messages. Rejects, with nothing written, if it fails before its first message and soon
- * enough; later an error is the last frame. Waits for the caller to read: no message is asked for before the
- * one before it has left. A caller who goes away, or a deadline, ends the stream through the context's signal.
+ * enough; later an error is the last frame. Waits for the caller to read: no message is asked for while
+ * those before it find no room. A caller who goes away, or a deadline, ends the stream through the context's signal.
  */
 export async function sendStream(
   res: ServerResponse,
@@ -50,6 +50,7 @@ class StreamWriter {
   readonly #context: CallContext;
   readonly #iterator: AsyncIterator<Message>;
   readonly #options: StreamOptions;
+  readonly #waits: AbortableWaits;
   #index = 0;
 
   constructor(
@@ -62,6 +63,7 @@ class StreamWriter {
     this.#context = context;
     this.#iterator = iterator;
     this.#options = options;
+    this.#waits = new AbortableWaits(context.signal);
   }
 
   async run(): Promise<void> {
@@ -83,8 +85,10 @@ class StreamWriter {
       if (isGone(this.#res)) return;
       const frame = this.#options.encoding.error(this.#options.printError(error), this.#index);
       // Bytes that are not JSON have no place for an error: the connection breaks, so that nobody takes them for whole.
-      if (frame === undefined) this.#res.destroy();
-      else sink.write(frame);
+      if (frame === undefined) {
+        sink.flush();
+        this.#res.destroy();
+      } else sink.write(frame);
     } finally {
       clearInterval(heartbeat);
     }
@@ -104,7 +108,7 @@ class StreamWriter {
   }
 
   #next(): Promise<IteratorResult<Message>> {
-    return untilAborted(this.#iterator.next(), this.#context.signal);
+    return this.#waits.wait(this.#iterator.next());
   }
 
   async #writeAll(first: Promise<IteratorResult<Message>>, sink: StreamSink): Promise<void> {
