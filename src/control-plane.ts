@@ -82,12 +82,14 @@ import { GuessLimiter } from "./rpc/guess-limiter.ts";
 import { describeApi } from "./rpc/openapi.ts";
 import { createMessageValidator, type ValidateMessage } from "./rpc/validate-message.ts";
 import { createValidationInterceptor } from "./rpc/validation-interceptor.ts";
+import { assertNever } from "./runtime/assert-never.ts";
 import { formatId } from "./runtime/resource-id.ts";
 import type { Service } from "./runtime/service.ts";
 import { settledWithin } from "./runtime/settled-within.ts";
 import { createServerMetrics, type ServerMetrics, watchParts } from "./server-metrics.ts";
 import { Assigner } from "./sessions/assigner.ts";
 import { type CommandSource, createCommandSource } from "./sessions/command-source.ts";
+import { hintOfTasks, readHint, type ServerHint, writeHint } from "./sessions/server-hints.ts";
 import { SessionRegistry } from "./sessions/session-registry.ts";
 import { createSessionRpc } from "./sessions/session-rpc.ts";
 import { StreamRecord } from "./sessions/stream-record.ts";
@@ -95,6 +97,7 @@ import { createTaskSource, type TaskSource } from "./sessions/task-source.ts";
 import { createWatchCommandsRpc } from "./sessions/watch-commands-rpc.ts";
 import type { Database } from "./storage/database.ts";
 import { findSchemaProblem } from "./storage/migrate.ts";
+import { Notifications } from "./storage/notifications.ts";
 import { Pruner } from "./storage/pruner.ts";
 import { CompletionWriter } from "./tasks/completion-writer.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
@@ -234,7 +237,7 @@ export function createControlPlane(
   const sweeper = createSweeper(database, config, tasks, measured, logger);
   const singletons = [pruner, passes.interrupted, sweeper];
   const { sequencer, feed, watches } = events;
-  const readers = [streams.open, feed];
+  const readers = [streams.open, feed, streams.notifications];
   const writers = [heartbeats.writer, tasks.completions, pacer, sequencer];
   const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, ...writers];
   watchParts(measured, {
@@ -442,10 +445,13 @@ interface Streams {
   assigner: Assigner;
   commands: CommandSource;
   registry: SessionRegistry;
+  /** To and from the other servers of the database. */
+  notifications: Notifications;
   report: ReportProblem;
 }
 
-function createStreams({ db }: Database, tasks: Tasks, report: ReportProblem): Streams {
+function createStreams(database: Database, tasks: Tasks, report: ReportProblem): Streams {
+  const { db } = database;
   const open = new OpenStreams(db, (error) =>
     report("the tokens of open streams were not looked at; it is tried again", error),
   );
@@ -458,16 +464,42 @@ function createStreams({ db }: Database, tasks: Tasks, report: ReportProblem): S
     findSuccessors: (sessions) => findSuccessors(db, sessions),
     record: new StreamRecord(db),
     superseded: sessionSuperseded,
+    elsewhere: (hint) => notifications.say(writeHint(hint)),
     onError: report,
+  });
+  const notifications = new Notifications(database, {
+    heard: (text) => takeHint(readHint(text), registry, tasks.waiting),
+    onError: (error) =>
+      report("other servers are not heard, or do not hear this one; it is tried again", error),
   });
   tasks.waiting.listen({
     due: ({ projectId, kind, requirements }) => assigner.wake(projectId, kind, requirements),
+    unwanted: (due) => notifications.say(writeHint(hintOfTasks(due))),
     // The agent that held it has a command to stop the work.
     changed({ type, agentId }) {
       if (type === "task.cancelled" && agentId !== undefined) registry.commandWaits(agentId);
     },
   });
-  return { open, tasks: source, assigner, commands, registry, report };
+  return { open, tasks: source, assigner, commands, registry, notifications, report };
+}
+
+/** What another server could do nothing with; the same would be found here a second later. */
+function takeHint(hint: ServerHint | undefined, registry: SessionRegistry, waiting: WaitingClaims): void {
+  switch (hint?.about) {
+    case undefined:
+      return;
+    case "command":
+      registry.commandWaitsHere(hint.agentId);
+      return;
+    case "recovery":
+      registry.recoveredHere(hint.agentId);
+      return;
+    case "tasks":
+      waiting.dueElsewhere({ ...hint, kind: hint.kind });
+      return;
+    default:
+      assertNever(hint);
+  }
 }
 
 /** The stream of events: who numbers them, who reads them, who follows them. */

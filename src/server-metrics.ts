@@ -114,7 +114,7 @@ function watchTasks(metrics: Metrics, waiting: WaitingClaims): void {
   );
   const cells = new Map<string, Counter>();
   waiting.listen({
-    due() {},
+    due: () => false,
     changed({ type }) {
       let cell = cells.get(type);
       if (cell === undefined) {

@@ -90,9 +90,14 @@ export class Assigner {
     return asked;
   }
 
-  /** There may be tasks: of that kind, or of any; for agents that meet the requirements. */
-  wake(projectId: string, kind?: string, requirements: Requirements = NO_REQUIREMENTS): void {
-    for (const line of this.#wanting(projectId, kind)) this.#serve(line, requirements);
+  /**
+   * There may be tasks: of that kind, or of any; for agents that meet the requirements. True where some of those who wait
+   * are served by that.
+   */
+  wake(projectId: string, kind?: string, requirements: Requirements = NO_REQUIREMENTS): boolean {
+    let served = false;
+    for (const line of this.#wanting(projectId, kind)) served = this.#serve(line, requirements) || served;
+    return served;
   }
 
   /** Looks for tasks that came to be due by time alone, or by another server's doing. */
@@ -133,7 +138,8 @@ export class Assigner {
     );
   }
 
-  #serve(line: Line, requirements: Requirements): void {
+  /** False where nobody of the line may run such tasks. */
+  #serve(line: Line, requirements: Requirements): boolean {
     const key = JSON.stringify(requirements);
     const run = line.runs.get(key) ?? { requirements, claims: 0, signs: 0, vain: 0 };
     run.signs += 1;
@@ -144,6 +150,7 @@ export class Assigner {
       run.claims += 1;
       void this.#serveInTurn(line, key, run);
     }
+    return wanted > 0;
   }
 
   /** One of the claimers of a line: serves whoever is next until claims are in vain. Never rejects. */

@@ -23,6 +23,8 @@ export interface RegistryParts {
   readonly record: StreamRecord;
   /** What a superseded run is told. */
   superseded(): Refusal;
+  /** Something for an agent that has no stream in both directions here: another server may have it. */
+  elsewhere(hint: { about: "command" | "recovery"; agentId: string }): void;
   readonly onError: (problem: string, error: unknown) => void;
   readonly helloWithinMs?: number;
   readonly elsewhereGraceMs?: number;
@@ -130,15 +132,29 @@ export class SessionRegistry implements Service {
     if (present !== undefined && present.run.stream < stream) this.#end(present, replaced());
   }
 
-  /** There is a command for the agent. */
+  /** There is a command for the agent, wherever its stream is. */
   commandWaits(agentId: string): void {
-    this.#byAgent.get(agentId)?.commands.wake();
-    for (const watch of this.#watches.get(agentId) ?? []) watch.commands.wake();
+    if (!this.commandWaitsHere(agentId)) this.#parts.elsewhere({ about: "command", agentId });
   }
 
-  /** The agent may take tasks again. */
+  /** There is a command for the agent, if it has a stream here; false where it has none in both directions. */
+  commandWaitsHere(agentId: string): boolean {
+    for (const watch of this.#watches.get(agentId) ?? []) watch.commands.wake();
+    const session = this.#byAgent.get(agentId);
+    session?.commands.wake();
+    return session !== undefined;
+  }
+
+  /** The agent may take tasks again, wherever its stream is. */
   recovered(agentId: string): void {
-    this.#byAgent.get(agentId)?.room.open();
+    if (!this.recoveredHere(agentId)) this.#parts.elsewhere({ about: "recovery", agentId });
+  }
+
+  /** The agent may take tasks again, if it has a stream here; false where it has none. */
+  recoveredHere(agentId: string): boolean {
+    const session = this.#byAgent.get(agentId);
+    session?.room.open();
+    return session !== undefined;
   }
 
   async start(): Promise<void> {

@@ -24,6 +24,8 @@ export interface ConnectionSettings {
   lockTimeoutMs?: number;
   /** Whether statements with parameters are prepared, once for each connection. */
   prepare: boolean;
+  /** Hears what is notified on channels that the connection listens to. */
+  onNotification?: (payload: string) => void;
 }
 
 export type Rows = RowList<(Record<string, unknown> | unknown[])[]>;
@@ -153,6 +155,8 @@ export class Connection {
       fetch_types: false,
       onnotice: () => {},
       onclose: () => this.#markLost(),
+      // Another option that the types do not declare; postgres.js's own `listen` opens connections that are not ours.
+      onnotify: (_channel: string, payload: string) => this.#settings.onNotification?.(payload),
       connection: {
         application_name: applicationName,
         TimeZone: "UTC",

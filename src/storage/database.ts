@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { PgTransactionConfig } from "drizzle-orm/pg-core";
-import type { Connection, Rows } from "./connection.ts";
+import { Connection, type Rows } from "./connection.ts";
 import { ConnectionPool, type PoolUse } from "./connection-pool.ts";
 import { isRetryable } from "./database-error.ts";
 import { parseDatabaseUrl } from "./database-url.ts";
@@ -47,6 +47,8 @@ export interface Database {
   /** What the pool is at. */
   readonly use: PoolUse;
   reserve(): Promise<ReservedConnection>;
+  /** A connection beside the pool's that listens to a channel, which has to be an identifier. */
+  listen(channel: string, hear: (payload: string) => void): Promise<ReservedConnection>;
   /** Another pool to the same place, so that neither keeps the other waiting; to be closed by itself. */
   apart(settings: Pick<DatabaseSettings, "maxConnections" | "lockTimeoutMs">): Database;
   /** Lets what runs end, then closes every connection. */
@@ -63,7 +65,7 @@ const FIRST_BACKOFF_MS = 5;
  * ran then fails with DatabaseUnavailable.
  */
 export function openDatabase(settings: DatabaseSettings): Database {
-  const pool = new ConnectionPool({
+  const poolSettings = {
     address: parseDatabaseUrl(settings.url),
     applicationName: settings.applicationName,
     maxConnections: settings.maxConnections ?? 10,
@@ -72,7 +74,8 @@ export function openDatabase(settings: DatabaseSettings): Database {
     patienceMs: settings.patienceMs ?? 3_000,
     prepare: settings.prepare ?? true,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
-  });
+  };
+  const pool = new ConnectionPool(poolSettings);
   const withConnection = async <T>(use: (connection: Connection) => Promise<T>): Promise<T> => {
     const connection = await pool.lend();
     try {
@@ -90,6 +93,16 @@ export function openDatabase(settings: DatabaseSettings): Database {
       return pool.use;
     },
     reserve: async () => reservedConnection(pool, await pool.lend()),
+    async listen(channel, hear) {
+      const connection = await Connection.open({ ...poolSettings, onNotification: hear });
+      try {
+        await connection.query(`LISTEN ${channel}`, []);
+      } catch (error) {
+        connection.destroy();
+        throw error;
+      }
+      return reservedConnection(pool, connection);
+    },
     apart: (own) => openDatabase({ ...settings, ...own }),
     close: () => pool.close(CLOSE_GRACE_MS),
   };
@@ -127,6 +140,7 @@ function reservedConnection(pool: ConnectionPool, connection: Connection): Reser
     lost: loss.signal,
     async release() {
       await connection.close();
+      // Without effect on one that the pool did not lend.
       pool.release(connection);
     },
   };

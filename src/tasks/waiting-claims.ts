@@ -30,8 +30,10 @@ export interface WaitingClaim {
 
 /** Hears what happens to tasks, without waiting for any in particular. */
 export interface TaskListener {
-  /** A task may be claimed now, as far as this process knows. */
-  due(task: DueTasks): void;
+  /** A task may be claimed now, as far as this process knows; true where somebody looks for it by that. */
+  due(task: DueTasks): boolean;
+  /** A task may be claimed now, and nobody of this process looks for it. */
+  unwanted?(task: DueTasks): void;
   /** A change was committed. */
   changed(change: TaskChange): void;
 }
@@ -90,7 +92,7 @@ export class WaitingClaims implements Service {
       projectId,
       agentId,
       new Set(kinds),
-      (due) => this.#wakeOne(due),
+      (due) => void this.#wakeOne(due),
       () => this.#remove(claim),
     );
     const claims = this.#claims.get(projectId) ?? new Set();
@@ -146,21 +148,27 @@ export class WaitingClaims implements Service {
 
   #tellDue({ projectId, kind, requirements = NO_REQUIREMENTS }: TaskChange): void {
     const due = { projectId, kind, requirements };
-    this.#wakeOne(due);
-    for (const listener of this.#listeners) listener.due(due);
+    if (!this.dueElsewhere(due)) for (const listener of this.#listeners) listener.unwanted?.(due);
   }
 
-  /** False where nobody waits who could run it. */
-  #wakeOne(due: DueTasks): boolean {
+  /** Another server has tasks for which nobody waits there; true where somebody looks for one by that. */
+  dueElsewhere(due: DueTasks): boolean {
+    let looked = this.#wakeOne(due) === "woken";
+    for (const listener of this.#listeners) looked = listener.due(due) || looked;
+    return looked;
+  }
+
+  /** "wanted": those who could run it have been woken before, for others. */
+  #wakeOne(due: DueTasks): "woken" | "wanted" | "unwanted" {
     let wanted = false;
     for (const claim of this.#claims.get(due.projectId) ?? []) {
       if (!claim.wants(due)) continue;
       wanted = true;
       if (claim.wakeUps > claim.answered) continue;
       claim.wake(due);
-      return true;
+      return "woken";
     }
-    return wanted;
+    return wanted ? "wanted" : "unwanted";
   }
 
   async #refreshOffers(projectIds: ReadonlySet<string>): Promise<void> {
@@ -177,7 +185,7 @@ export class WaitingClaims implements Service {
     }
     try {
       const unwanted = (await this.#sources.findDue([...awaited.values()])).filter(
-        (due) => !this.#wakeOne(due),
+        (due) => this.#wakeOne(due) === "unwanted",
       );
       if (unwanted.length === 0) return;
       // Some agent may have learned something since it began to wait.

@@ -1,8 +1,10 @@
 import { Code } from "@connectrpc/connect";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { enrollAgent } from "../helpers/fleet-api.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 import { AgentLine, openTransport, WAYS } from "../sessions/agent-line.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 
@@ -94,4 +96,59 @@ test("what a replaced stream leaves behind harms nothing that its successor hold
     case: "taskComplete",
   });
   newest.line.cancel();
+});
+
+test("an agent that recovers by a call to another server is given tasks by its stream again", async () => {
+  const agent = await newAgent();
+  const { fleet, operator } = operatorAt(0);
+  const { line } = await agent.open(1, "boot");
+  const fatal = { severity: Severity.FATAL, message: "out of memory" };
+  await line.ask({ case: "heartbeat", value: { status: AgentStatus.ONLINE, error: fatal } });
+  await line.ask({ case: "ready", value: { slots: 1, kinds: [agent.name] } });
+  const { task } = await operator.tasks.createTask({ kind: agent.name });
+  const recovered = await fleet.agent(agent.token).heartbeat({ status: AgentStatus.ONLINE });
+  expect(recovered.transition).toMatchObject({ from: AgentStatus.ERROR, to: AgentStatus.ONLINE });
+  expect((await line.hear())?.message).toMatchObject({ case: "assignment", value: { id: task?.id } });
+  line.cancel();
+});
+
+test("a server tells others of tasks and commands for agents that are not its own, and of nothing else", async () => {
+  const agent = await newAgent();
+  const [here, there] = [operatorAt(0), operatorAt(1)];
+  const heard: Record<string, unknown>[] = [];
+  const { unlisten } = await cluster.sql.listen("drover_servers", (payload) => {
+    for (const text of payload.split("\n").slice(1)) heard.push(JSON.parse(text));
+  });
+  const { line } = await agent.open(1, "boot");
+  const kind = (name: string) => `${agent.name}-${name}`;
+  await line.ask({ case: "ready", value: { slots: 8, kinds: [kind("here"), kind("elsewhere")] } });
+  for (const [{ operator }, name] of [
+    [there, "here"],
+    [here, "elsewhere"],
+  ] as const) {
+    const { task } = await operator.tasks.createTask({ kind: kind(name) });
+    expect((await line.hear())?.message).toMatchObject({ case: "assignment", value: { id: task?.id } });
+  }
+  for (const { operator, fleet } of [there, here]) {
+    const { command } = await operator.fleet.sendCommand({ agent: agent.name, kind: "echo" });
+    expect((await line.hear())?.message).toMatchObject({ case: "command", value: command ?? {} });
+    await fleet.agent(agent.token).heartbeat({ status: AgentStatus.BUSY });
+    await line.ask(beat("boot", 0n));
+  }
+  // What nobody waits for is told by either, after all that was said before.
+  const last = [here, there].map(async ({ operator }, server) => {
+    await operator.tasks.createTask({ kind: kind(`last-${server}`) });
+  });
+  await Promise.all(last);
+  const heardOf = (name: string) => heard.some((hint) => hint.kind === kind(name));
+  await waitFor(() => heardOf("last-0") && heardOf("last-1"), { what: "the last hints" });
+  // While its claim is under way an agent waits for nothing, so that its own server may have said a word too many.
+  expect(heard.filter((hint) => hint.kind !== kind("here"))).toEqual([
+    expect.objectContaining({ about: "tasks", kind: kind("elsewhere") }),
+    { about: "command", agentId: agent.uuid },
+    expect.objectContaining({ about: "tasks", kind: expect.stringContaining("-last-") }),
+    expect.objectContaining({ about: "tasks", kind: expect.stringContaining("-last-") }),
+  ]);
+  await unlisten();
+  line.cancel();
 });

@@ -117,11 +117,12 @@ describe("assignments", () => {
     await room.set(1, ["other"]);
     room.open();
     await waitFor(() => queue.claims === 1);
-    assigner.wake(projectId, "work");
-    assigner.wake("another project", "other");
+    await new Promise(setImmediate);
+    expect(assigner.wake(projectId, "work")).toBe(false);
+    expect(assigner.wake("another project", "other")).toBe(false);
     await new Promise(setImmediate);
     expect(queue.claims).toBe(1);
-    assigner.wake(projectId, "other");
+    expect(assigner.wake(projectId, "other")).toBe(true);
     await waitFor(() => queue.claims === 2);
   });
 });
