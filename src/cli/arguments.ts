@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, type Option } from "commander";
 import { usageFailure } from "./failure.ts";
 
 /** Gathers the values of an option that may be given again and again. */
@@ -6,13 +6,22 @@ export function repeated(value: string, before: string[] = []): string[] {
   return [...before, value];
 }
 
-/** Like `repeated`, for values of a fixed set. */
+/** Like `repeated`, for values of a fixed set, which `choicesOf` tells. */
 export function repeatedOf(choices: readonly string[]): (value: string, before?: string[]) => string[] {
-  return (value, before) => {
+  const parse = (value: string, before?: string[]) => {
     if (!choices.includes(value))
       throw new InvalidArgumentError(`Allowed choices are ${choices.join(", ")}.`);
     return repeated(value, before);
   };
+  choicesOfParsers.set(parse, choices);
+  return parse;
+}
+
+const choicesOfParsers = new WeakMap<object, readonly string[]>();
+
+/** All values that a flag can have; undefined where it is free. */
+export function choicesOf({ argChoices, parseArg }: Option): readonly string[] | undefined {
+  return argChoices ?? (parseArg === undefined ? undefined : choicesOfParsers.get(parseArg));
 }
 
 /** Gathers labels, each given as key=value; the value may hold further equals signs. */

@@ -1,5 +1,6 @@
 import type { Answer, Api, Query } from "./api.ts";
 import { Failure } from "./failure.ts";
+import { progressOn } from "./progress.ts";
 
 // The server's own cap on page_size.
 const LARGEST_PAGE = 1000;
@@ -22,8 +23,10 @@ export async function listPages<Item>(
   const pages: Answer<Page<Item>>[] = [];
   const items: Item[] = [];
   const seen = new Set<string>();
+  const progress = progressOn(process.stderr, process.env);
   let pageToken: string | undefined;
   do {
+    if (items.length > 0) progress.say(`${items.length} ${plural} so far`);
     const pageSize = Math.min(limit - items.length, LARGEST_PAGE);
     const page = await api.get<Page<Item>>(path, { ...query, pageSize, pageToken });
     pages.push(page);
@@ -32,6 +35,7 @@ export async function listPages<Item>(
     if (pageToken !== undefined && seen.has(pageToken)) throw circle(path);
     if (pageToken !== undefined) seen.add(pageToken);
   } while (pageToken !== undefined && items.length < limit);
+  progress.clear();
   const [only] = pages;
   // One page is printed as it came; several become one of the same shape.
   const text =

@@ -5,6 +5,7 @@ import { endOnBrokenPipe } from "./broken-pipe.ts";
 import { addAgent } from "./commands/agent.ts";
 import { addAgents } from "./commands/agents.ts";
 import { addAudit } from "./commands/audit.ts";
+import { addCompletion } from "./commands/completion.ts";
 import { addDb } from "./commands/db.ts";
 import { addDoctor } from "./commands/doctor.ts";
 import { addEnroll } from "./commands/enroll.ts";
@@ -58,6 +59,7 @@ function drover(): Command {
   addAudit(program);
   addTokens(program);
   addProjects(program);
+  addCompletion(program);
   return program;
 }
 

@@ -16,6 +16,7 @@ export interface ServerCommandPlan {
 
 /** Makes `command` read its flags only when it is called, since the settings come with the server's whole code. */
 export function serverCommand(command: Command, plan: ServerCommandPlan): void {
+  plans.set(command, plan);
   command
     .description(plan.description)
     .helpOption(false)
@@ -26,6 +27,14 @@ export function serverCommand(command: Command, plan: ServerCommandPlan): void {
       const entry = await loadServerEntry();
       await fullCommand(command, plan, entry).parseAsync(command.args, { from: "user" });
     });
+}
+
+const plans = new WeakMap<Command, ServerCommandPlan>();
+
+/** The command with all its flags where it reads them only when called; any other as it is. */
+export async function withServerFlags(command: Command): Promise<Command> {
+  const plan = plans.get(command);
+  return plan === undefined ? command : fullCommand(command, plan, await loadServerEntry());
 }
 
 function fullCommand(outer: Command, plan: ServerCommandPlan, entry: ServerEntry): Command {

@@ -49,6 +49,7 @@ const commands = [
   ["tokens", "recover"],
   ["projects", "list"],
   ["projects", "create"],
+  ["completion"],
 ];
 
 describe("help", () => {

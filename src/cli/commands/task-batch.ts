@@ -4,6 +4,7 @@ import { apiFor, type ClientFlags, withClientFlags } from "../client-command.ts"
 import { usageFailure } from "../failure.ts";
 import { readTextArgument } from "../json-argument.ts";
 import { note, printJson, printLine } from "../output.ts";
+import { progressOn } from "../progress.ts";
 import type { TaskJson } from "../resources.ts";
 
 /** As many tasks as one call takes, and bytes that leave room for what is around them. */
@@ -27,10 +28,13 @@ async function createBatch(file: string, flags: ClientFlags): Promise<void> {
   if (lines.length === 0)
     throw usageFailure(`${file} holds no tasks: give a JSON object a line, such as {"kind":"hash"}.`);
   const api = apiFor(flags);
+  const progress = progressOn(process.stderr, process.env);
   let created = 0;
   for (const requests of batchesOf(lines)) {
     const body = { requests, requestId: newRequestId() };
+    if (created > 0) progress.say(`${created} of ${lines.length} tasks`);
     const { text: answer, value } = await api.post<{ tasks?: TaskJson[] }>("/api/v1/tasks:batchCreate", body);
+    progress.clear();
     if (flags.json === true) printJson(answer);
     else for (const { id } of value.tasks ?? []) printLine(id ?? "");
     created += value.tasks?.length ?? 0;
