@@ -4,6 +4,7 @@ import type { TlsPaths } from "./doors/tls-files.ts";
 import { LONGEST_MS } from "./heartbeat/decide-pace.ts";
 import type { BrakeSettings } from "./liveness/decide-brake.ts";
 import { findThresholdClashes, type LivenessThresholds } from "./liveness/thresholds.ts";
+import type { QuotaSettings } from "./quotas/quotas.ts";
 import { parseDuration, printDuration } from "./runtime/duration.ts";
 import { type AllowedHost, parseAllowedHost } from "./trackers/address-guard.ts";
 
@@ -46,6 +47,11 @@ export interface Config {
   maxCallsPerToken: number;
   maxCallsPerAddress: number;
   maxCalls: number;
+  /** The most that is stored; 0 is no limit. */
+  quotaErrorsPerAgent: number;
+  quotaErrors: number;
+  quotaPendingTasks: number;
+  quotaPayloadBytes: number;
   /** For how long these are kept. */
   retentionEventsMs: number;
   retentionAuditMs: number;
@@ -289,6 +295,34 @@ const rules: SettingRule[] = [
       parseNumber(text, (value) => value === 0 || isCount(value), "a whole number up to 1000000"),
   },
   {
+    env: "DROVER_QUOTA_ERRORS_PER_AGENT",
+    default: "100000",
+    description: "most errors stored of one agent; 0 is no limit",
+    key: "quotaErrorsPerAgent",
+    parse: parseQuota,
+  },
+  {
+    env: "DROVER_QUOTA_ERRORS",
+    default: "10000000",
+    description: "most errors stored of a project; 0 is no limit",
+    key: "quotaErrors",
+    parse: parseQuota,
+  },
+  {
+    env: "DROVER_QUOTA_PENDING_TASKS",
+    default: "10000000",
+    description: "most tasks of a project that wait; 0 is no limit",
+    key: "quotaPendingTasks",
+    parse: parseQuota,
+  },
+  {
+    env: "DROVER_QUOTA_PAYLOAD_BYTES",
+    default: "10737418240",
+    description: "most bytes of payloads of a project's tasks that have not ended; 0 is no limit",
+    key: "quotaPayloadBytes",
+    parse: parseQuota,
+  },
+  {
     env: "DROVER_RETENTION_EVENTS",
     default: "7d",
     description: "how long events are kept, and how far back a watch can resume",
@@ -465,6 +499,13 @@ export function thresholdsOf(config: Config): LivenessThresholds {
   return { intervalMs, staleAfter, offlineAfter, offlineGraceMs };
 }
 
+/** What projects and agents may store. */
+export function quotaSettingsOf(config: Config): QuotaSettings {
+  const { quotaErrorsPerAgent: errorsPerAgent, quotaErrors: errors } = config;
+  const { quotaPendingTasks: pendingTasks, quotaPayloadBytes: payloadBytes } = config;
+  return { errorsPerAgent, errors, pendingTasks, payloadBytes };
+}
+
 /** When a mass loss brakes. */
 export function brakeSettingsOf(config: Config): BrakeSettings {
   const { brakeFraction: fraction, brakeMinAgents: minAgents, brakeRate: agentsPerSecond } = config;
@@ -499,6 +540,10 @@ const configShape: z.ZodType<Config> = z.object({
   maxCallsPerToken: z.number(),
   maxCallsPerAddress: z.number(),
   maxCalls: z.number(),
+  quotaErrorsPerAgent: z.number(),
+  quotaErrors: z.number(),
+  quotaPendingTasks: z.number(),
+  quotaPayloadBytes: z.number(),
   retentionEventsMs: z.number(),
   retentionAuditMs: z.number(),
   retentionTasksMs: z.number(),
@@ -597,6 +642,10 @@ function parseIntervals(text: string): Parsed {
 function parseNumber(text: string, fits: (value: number) => boolean, words: string): Parsed {
   const value = /^\d{1,7}(?:\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
   return fits(value) ? good(value) : bad(`must be ${words}`);
+}
+
+function parseQuota(text: string): Parsed {
+  return /^\d{1,15}$/.test(text) ? good(Number(text)) : bad("must be a whole number of at most 15 digits");
 }
 
 function isCount(value: number): boolean {

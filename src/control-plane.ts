@@ -17,7 +17,14 @@ import { createAuditRpc } from "./audit/audit-rpc.ts";
 import { pruneAudit } from "./audit/prune-audit.ts";
 import { CommandService } from "./commands/command-service.ts";
 import { forgetOldCommands } from "./commands/command-store.ts";
-import { brakeSettingsOf, type Config, SettingError, thresholdsOf, tlsPathsOf } from "./config.ts";
+import {
+  brakeSettingsOf,
+  type Config,
+  quotaSettingsOf,
+  SettingError,
+  thresholdsOf,
+  tlsPathsOf,
+} from "./config.ts";
 import { createApiDocs } from "./doors/api-docs.ts";
 import { ConnectionGate } from "./doors/connection-gate.ts";
 import { createDashboard } from "./doors/dashboard.ts";
@@ -50,7 +57,6 @@ import { pruneEvents } from "./events/prune-events.ts";
 import { EventSequencer } from "./events/sequencer.ts";
 import { findSequencerProblem } from "./events/sequencer-readiness.ts";
 import { WatchRegistry } from "./events/watch-registry.ts";
-import { createBatchCordonRpc } from "./fleet/batch-cordon-rpc.ts";
 import { createCordonRpc } from "./fleet/cordon-rpc.ts";
 import { createExplainAgentRpc } from "./fleet/explain-agent-rpc.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
@@ -74,6 +80,7 @@ import { createPassRpc } from "./passes/pass-rpc.ts";
 import { createPasses, type Passes } from "./passes/passes.ts";
 import { createProjectRpc } from "./projects/project-rpc.ts";
 import { findProjectByName } from "./projects/project-store.ts";
+import { Quotas } from "./quotas/quotas.ts";
 import { createAccessInterceptor } from "./rpc/access-interceptor.ts";
 import type { CallMetrics } from "./rpc/call-metrics.ts";
 import { CallRates } from "./rpc/call-rates.ts";
@@ -100,7 +107,6 @@ import type { Database } from "./storage/database.ts";
 import { findSchemaProblem } from "./storage/migrate.ts";
 import { Notifications } from "./storage/notifications.ts";
 import { Pruner } from "./storage/pruner.ts";
-import { createBatchRpc } from "./tasks/batch-rpc.ts";
 import { CompletionWriter } from "./tasks/completion-writer.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
 import type { AskedKinds } from "./tasks/explain-service.ts";
@@ -350,6 +356,8 @@ interface Tasks {
   loans: LoanService;
   completions: CompletionWriter;
   unhandled: ReportUnhandled;
+  /** For tasks, and for errors beside them. */
+  quotas: Quotas;
 }
 
 function createTasks({ db }: Database, config: Config, pacer: HeartbeatPacer, logger: Logger): Tasks {
@@ -374,7 +382,10 @@ function createTasks({ db }: Database, config: Config, pacer: HeartbeatPacer, lo
   const completions = new CompletionWriter(db, (changes) => waiting.announce(changes));
   const onCordoned = (changes: readonly CordonChange[]) => logCordons(logger, changes);
   const loans = new LoanService(db, rules, waiting, completions, onCordoned);
-  return { rules, waiting, held, loans, completions, unhandled };
+  const quotas = new Quotas(db, quotaSettingsOf(config), (error) =>
+    logger.warn({ err: error }, "errors were not counted for their quotas; it is tried again"),
+  );
+  return { rules, waiting, held, loans, completions, unhandled, quotas };
 }
 
 function createHousekeeping(
@@ -535,7 +546,7 @@ function createServices(
   logger: Logger,
 ): ServedService[] {
   const { db } = database;
-  const { rules, waiting, held } = tasks;
+  const { rules, waiting, held, quotas } = tasks;
   const askedKinds: AskedKinds = (projectId) =>
     new Map([...waiting.askedKinds(projectId), ...streams.assigner.askedKinds(projectId)]);
   const revoked = (tokenIds: string[]) => {
@@ -548,7 +559,7 @@ function createServices(
   };
   const calls = {
     ...createHeartbeatRpc(heartbeats, held, pacer),
-    ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId)),
+    ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId), quotas),
     ...createLoanRpc(tasks.loans),
     ...createLeaveRpc(db, held, ({ project, agentName: agent }, { from, to, reason }) =>
       logger.info({ project, agent, from, to, reason }, "agent liveness changed"),
@@ -580,14 +591,10 @@ function createServices(
       ...createExplainAgentRpc(db, askedKinds),
       ...createErrorListRpc(db),
       ...createCordonRpc(db, (changes) => tellOfCordons(logger, streams.registry, changes)),
-      ...createBatchCordonRpc(db, (changes) => tellOfCordons(logger, streams.registry, changes)),
       ...createSendCommandRpc(db, (agentId) => streams.registry.commandWaits(agentId)),
     }),
     serve(EventService, { ...createAuditRpc(db, resolveSubject), ...events.rpc }),
-    serve(TaskService, {
-      ...createTaskRpc(db, rules, waiting, askedKinds),
-      ...createBatchRpc(db, rules, waiting),
-    }),
+    serve(TaskService, createTaskRpc(db, rules, waiting, askedKinds, quotas)),
     serve(TokenService, createTokenRpc(db, revoked)),
     serve(ProjectService, createProjectRpc(db)),
   ];
@@ -668,14 +675,14 @@ interface Heartbeats {
 function createHeartbeats(
   database: Database,
   config: Config,
-  { held }: Tasks,
+  { held, quotas }: Tasks,
   pacer: HeartbeatPacer,
   { registry }: Streams,
   measures: HeartbeatMeasures,
   logger: Logger,
 ): Heartbeats {
   const listener = createHeartbeatListener(logger, registry);
-  const parts = { tasks: held, agentTokenTtlMs: config.agentTokenTtlMs };
+  const parts = { tasks: held, agentTokenTtlMs: config.agentTokenTtlMs, quotas };
   const writer = new HeartbeatWriter(database, parts, listener, measures);
   return { service: new HeartbeatService(database.db, writer, listener), writer, pacer, listener };
 }

@@ -18,6 +18,7 @@ const floors: Record<string, number> = {
   audit: 3.1,
   events: 3.1,
   idempotency: 3.1,
+  quotas: 3.1,
   tokens: 3.2,
   projects: 3.2,
   // Below agents and tasks, whose changes tell agents what to do.

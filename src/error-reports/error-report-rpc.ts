@@ -14,6 +14,7 @@ import type {
 import { findAgentId, lockAgent } from "../agents/agent-service.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerOf, callerWithRole } from "../identity/caller.ts";
+import type { Quotas } from "../quotas/quotas.ts";
 import { messageSize } from "../runtime/message-size.ts";
 import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
@@ -35,6 +36,7 @@ export type FindHeldTask = (
 export function createReportErrorRpc(
   db: Db,
   findHeld: FindHeldTask,
+  quotas: Quotas,
 ): Pick<ServiceImpl<typeof AgentService>, "reportError"> {
   return {
     async reportError(request, context) {
@@ -48,14 +50,16 @@ export function createReportErrorRpc(
         output: ReportErrorResponseSchema,
         run: async (tx) => {
           await lockAgent(tx, projectId, agentId);
-          const id = await storeError(tx, projectId, agentId, {
+          await quotas.admitError(tx, { projectId, agentId });
+          const error = {
             severity: severityFromMessage(request.severity),
             message: request.message,
             // A google.protobuf.Struct reaches handlers as the JSON object that it is.
             context: request.context as JsonObject | undefined,
             taskId:
               request.taskId === "" ? undefined : await findHeld(tx, { projectId, agentId }, request.taskId),
-          });
+          };
+          const id = await storeError(tx, projectId, agentId, error, (rows) => quotas.noteErrors(rows));
           return { errorReport: errorReportToMessage(await requireErrorReport(tx, projectId, id)) };
         },
       });

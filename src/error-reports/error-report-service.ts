@@ -28,6 +28,9 @@ export interface ReportedError {
   taskId: string | undefined;
 }
 
+/** Hears of the agents whose errors became rows of their own, within the transaction. */
+export type NoteRows = (stored: readonly { projectId: string; agentId: string }[]) => Promise<void> | void;
+
 /**
  * Stores one occurrence of an error, scrubbed; resolves to the id of the row that counts it. The agent's row must be
  * locked by the transaction. A row is an event; an occurrence that is only counted is none, or a flood of errors would be
@@ -38,8 +41,9 @@ export async function storeError(
   projectId: string,
   agentId: string,
   error: ReportedError,
+  noteRows: NoteRows,
 ): Promise<string> {
-  const id = (await storeErrors(tx, [{ projectId, agentId, error }])).get(agentId);
+  const id = (await storeErrors(tx, [{ projectId, agentId, error }], noteRows)).get(agentId);
   if (id === undefined) throw new Error("an error that was stored has no id");
   return id;
 }
@@ -51,6 +55,7 @@ export async function storeError(
 export async function storeErrors(
   tx: Tx,
   occurrences: readonly { projectId: string; agentId: string; error: ReportedError }[],
+  noteRows: NoteRows,
 ): Promise<Map<string, string>> {
   if (occurrences.length === 0) return new Map();
   const scrubbed = occurrences.map(({ projectId, agentId, error }) => {
@@ -68,6 +73,7 @@ export async function storeErrors(
   });
   await insertErrorReports(tx, fresh);
   await appendEvents(tx, fresh.map(eventOf));
+  await noteRows(fresh);
   return ids;
 }
 

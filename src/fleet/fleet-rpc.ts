@@ -124,10 +124,7 @@ function filterKey(request: ListAgentsRequest): unknown {
   return [status, liveness, cordon, namePrefix, labels, orderBy];
 }
 
-export function filterOf(
-  projectId: string,
-  request: Pick<ListAgentsRequest, "status" | "liveness" | "cordon" | "namePrefix" | "labels">,
-): AgentFilter {
+function filterOf(projectId: string, request: ListAgentsRequest): AgentFilter {
   const pairs = request.labels.map((label): [string, string] => {
     const at = label.indexOf("=");
     return [label.slice(0, at), label.slice(at + 1)];

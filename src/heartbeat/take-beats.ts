@@ -6,6 +6,7 @@ import { type ReportedError, storeErrors } from "../error-reports/error-report-s
 import { agentChanged, type EventDraft } from "../events/event.ts";
 import { appendEvents } from "../events/outbox.ts";
 import type { AgentCaller } from "../identity/caller.ts";
+import type { Quotas } from "../quotas/quotas.ts";
 import type { Refusal } from "../runtime/refusal.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
@@ -39,6 +40,7 @@ export type BeatOutcome =
 export interface TakeParts {
   readonly tasks: HeldTasks;
   readonly agentTokenTtlMs: number;
+  readonly quotas: Quotas;
 }
 
 /** A beat that is taken: where it stands, what was decided, and what is written of it. */
@@ -81,7 +83,7 @@ export async function takeBeats(
   const all = [...work.values()];
   await readRecords(tx, all);
   await takeTasks(tx, all, parts);
-  await storeReported(tx, all);
+  await storeReported(tx, all, parts);
   const begun = await writeAll(tx, all);
   const commands = await exchangeCommands(tx, commandedOf(all));
   const outcomes: BeatOutcome[] = [];
@@ -173,7 +175,7 @@ async function takeTasks(tx: Tx, all: readonly Work[], { tasks }: TakeParts): Pr
 }
 
 /** Stores the errors of beats that are heard for the first time, and says of each beat what it did. */
-async function storeReported(tx: Tx, all: readonly Work[]): Promise<void> {
+async function storeReported(tx: Tx, all: readonly Work[], { quotas }: TakeParts): Promise<void> {
   const ids = await storeErrors(
     tx,
     all.flatMap(({ beat, link, effect }) => {
@@ -183,6 +185,7 @@ async function storeReported(tx: Tx, all: readonly Work[]): Promise<void> {
       const reported: ReportedError = { ...error, taskId: link.currentTask?.taskId };
       return [{ projectId, agentId, error: reported }];
     }),
+    (rows) => quotas.makeRoom(tx, rows),
   );
   for (const work of all) work.effect ??= effectOf(work, ids.get(work.beat.caller.agentId));
 }

@@ -119,7 +119,8 @@ export function refusalToConnectError(refusal: Refusal): ConnectError {
     });
   }
   if (refusal.retryAfterMs !== undefined) {
-    const retryDelay = durationFromMs(refusal.retryAfterMs);
+    // Whole ones: a fraction could not be encoded.
+    const retryDelay = durationFromMs(Math.ceil(refusal.retryAfterMs));
     details.push({ desc: RetryInfoSchema, value: create(RetryInfoSchema, { retryDelay }) });
   }
   const headers: Record<string, string> = { ...refusal.headers };

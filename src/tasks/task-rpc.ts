@@ -19,11 +19,12 @@ import {
 import { findAgentId } from "../agents/agent-service.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerOf } from "../identity/caller.ts";
+import type { Quotas } from "../quotas/quotas.ts";
 import { packJson } from "../runtime/json-value.ts";
 import { messageSize } from "../runtime/message-size.ts";
 import { invalidField } from "../runtime/refusal.ts";
 import { parseId } from "../runtime/resource-id.ts";
-import type { Db, Tx } from "../storage/database.ts";
+import type { Db } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
 import { listAttempts } from "./attempt-store.ts";
 import { type AskedKinds, explainOneTask } from "./explain-service.ts";
@@ -44,7 +45,8 @@ export function createTaskRpc(
   rules: TaskRules,
   waiting: WaitingClaims,
   askedKinds: AskedKinds,
-): Omit<ServiceImpl<typeof TaskService>, "batchCancelTasks" | "batchRetryTasks"> {
+  quotas: Quotas,
+): ServiceImpl<typeof TaskService> {
   return {
     async createTask(request, context) {
       const caller = callerOf(context);
@@ -57,6 +59,7 @@ export function createTaskRpc(
         request,
         output: CreateTaskResponseSchema,
         run: async (tx) => {
+          await quotas.admitTasks(tx, caller.projectId, payloadSizes([wish]));
           const created = await createTasks(tx, caller, [wish], request.requestId);
           changes = created.changes;
           const [task] = await findTasks(tx, caller.projectId, created.taskIds);
@@ -79,6 +82,7 @@ export function createTaskRpc(
         request,
         output: BatchCreateTasksResponseSchema,
         run: async (tx) => {
+          await quotas.admitTasks(tx, caller.projectId, payloadSizes(wishes));
           const created = await createTasks(tx, caller, wishes, request.requestId);
           changes = created.changes;
           const tasks = await findTasks(tx, caller.projectId, created.taskIds);
@@ -177,6 +181,11 @@ export function createTaskRpc(
   };
 }
 
+/** As `payload_bytes` keeps them. */
+function payloadSizes(wishes: readonly NewTaskWish[]): number[] {
+  return wishes.map(({ payload }) => payload?.bytes ?? 0);
+}
+
 function wishOf(request: CreateTaskRequest): NewTaskWish {
   const { kind, labels, notBefore, requiredLabels } = request;
   return {
@@ -206,10 +215,10 @@ export function taskUuid(text: string): string {
 }
 
 /** Undefined where the filter names an agent that nobody knows: the list is empty then. */
-export async function filterOf(
-  db: Db | Tx,
+async function filterOf(
+  db: Db,
   projectId: string,
-  request: Pick<ListTasksRequest, "state" | "kind" | "agent" | "labels">,
+  request: ListTasksRequest,
 ): Promise<TaskFilter | undefined> {
   const agentId = request.agent === "" ? undefined : await findAgentId(db, projectId, request.agent);
   if (request.agent !== "" && agentId === undefined) return undefined;

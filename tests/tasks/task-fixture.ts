@@ -4,6 +4,7 @@ import { HeartbeatService } from "../../src/heartbeat/heartbeat-service.ts";
 import { HeartbeatWriter } from "../../src/heartbeat/heartbeat-writer.ts";
 import type { AgentCaller, OperatorCaller } from "../../src/identity/caller.ts";
 import { ensureProject } from "../../src/projects/project-store.ts";
+import { Quotas } from "../../src/quotas/quotas.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
 import { type Database, inTransaction, openDatabase } from "../../src/storage/database.ts";
 import { CompletionWriter } from "../../src/tasks/completion-writer.ts";
@@ -77,7 +78,13 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     waiting,
     new CompletionWriter(db, (changes) => waiting.announce(changes)),
   );
-  const writer = new HeartbeatWriter(database, { tasks: held, agentTokenTtlMs: 86_400_000 }, listener);
+  const unlimited = { errorsPerAgent: 0, errors: 0, pendingTasks: 0, payloadBytes: 0 };
+  const quotas = new Quotas(db, unlimited, () => {});
+  const writer = new HeartbeatWriter(
+    database,
+    { tasks: held, agentTokenTtlMs: 86_400_000, quotas },
+    listener,
+  );
   const heartbeats = new HeartbeatService(db, writer, listener);
   const operator: OperatorCaller = {
     role: "operator",

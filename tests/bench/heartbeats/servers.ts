@@ -50,16 +50,10 @@ export interface BenchServer extends Running {
   readonly pid: number;
   readonly grpcAddress: string;
   readonly httpUrl: string;
-  /** Ends it without a word, for good. */
-  kill(): Promise<void>;
 }
 
 /** `drover serve` of this checkout or another one, on the bench's database. */
-export async function startDrover(
-  databaseUrl: string,
-  root?: string,
-  settings: Readonly<Record<string, string>> = {},
-): Promise<BenchServer> {
+export async function startDrover(databaseUrl: string, root?: string): Promise<BenchServer> {
   const dataDir = await mkdtemp(join(tmpdir(), "drover-bench-"));
   const server = spawnServe(
     {
@@ -67,7 +61,6 @@ export async function startDrover(
       DROVER_DATA_DIR: dataDir,
       DROVER_HTTP_ADDR: "127.0.0.1:0",
       DROVER_GRPC_ADDR: "127.0.0.1:0",
-      ...settings,
       ...(process.env.BENCH_NODE_OPTIONS !== undefined && {
         NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
       }),
@@ -79,11 +72,6 @@ export async function startDrover(
     pid: server.pid,
     httpUrl,
     grpcAddress,
-    async kill() {
-      server.kill("SIGKILL");
-      await server.exited;
-      await rm(dataDir, { recursive: true, force: true });
-    },
     async stop() {
       server.kill("SIGTERM");
       await server.exited;
