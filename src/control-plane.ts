@@ -57,6 +57,7 @@ import { pruneEvents } from "./events/prune-events.ts";
 import { EventSequencer } from "./events/sequencer.ts";
 import { findSequencerProblem } from "./events/sequencer-readiness.ts";
 import { WatchRegistry } from "./events/watch-registry.ts";
+import { createBatchCordonRpc } from "./fleet/batch-cordon-rpc.ts";
 import { createCordonRpc } from "./fleet/cordon-rpc.ts";
 import { createExplainAgentRpc } from "./fleet/explain-agent-rpc.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
@@ -107,6 +108,7 @@ import type { Database } from "./storage/database.ts";
 import { findSchemaProblem } from "./storage/migrate.ts";
 import { Notifications } from "./storage/notifications.ts";
 import { Pruner } from "./storage/pruner.ts";
+import { createBatchRpc } from "./tasks/batch-rpc.ts";
 import { CompletionWriter } from "./tasks/completion-writer.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
 import type { AskedKinds } from "./tasks/explain-service.ts";
@@ -591,10 +593,14 @@ function createServices(
       ...createExplainAgentRpc(db, askedKinds),
       ...createErrorListRpc(db),
       ...createCordonRpc(db, (changes) => tellOfCordons(logger, streams.registry, changes)),
+      ...createBatchCordonRpc(db, (changes) => tellOfCordons(logger, streams.registry, changes)),
       ...createSendCommandRpc(db, (agentId) => streams.registry.commandWaits(agentId)),
     }),
     serve(EventService, { ...createAuditRpc(db, resolveSubject), ...events.rpc }),
-    serve(TaskService, createTaskRpc(db, rules, waiting, askedKinds, quotas)),
+    serve(TaskService, {
+      ...createTaskRpc(db, rules, waiting, askedKinds, quotas),
+      ...createBatchRpc(db, rules, waiting),
+    }),
     serve(TokenService, createTokenRpc(db, revoked)),
     serve(ProjectService, createProjectRpc(db)),
   ];

@@ -12,13 +12,12 @@ export function addressesOf({ url }: Pick<ServerOptions, "url">): string[] {
 export class ServerChoice {
   readonly #addresses: readonly string[];
   readonly #tls: ServerOptions["tls"];
-  #at: number;
+  #at = 0;
 
-  /** `random` from 0 to 1 chooses the first one, so that a fleet spreads over its servers. */
+  /** `random` from 0 to 1 chooses their order: a fleet spreads over its servers, and so do those that lose one of them. */
   constructor(server: ServerOptions, random: number) {
-    this.#addresses = addressesOf(server);
+    this.#addresses = shuffle(addressesOf(server), random);
     this.#tls = server.tls;
-    this.#at = Math.min(Math.floor(random * this.#addresses.length), this.#addresses.length - 1);
   }
 
   get current(): ServerAddress {
@@ -34,4 +33,17 @@ export class ServerChoice {
   moveOn(): void {
     this.#at = (this.#at + 1) % this.#addresses.length;
   }
+}
+
+/** One of all orders; the random number's digits, to the base of what is left, choose one after another. */
+function shuffle(addresses: readonly string[], random: number): string[] {
+  const left = [...addresses];
+  const order: string[] = [];
+  for (let digits = random; left.length > 0; ) {
+    const scaled = digits * left.length;
+    const place = Math.min(Math.floor(scaled), left.length - 1);
+    digits = scaled - place;
+    order.push(...left.splice(place, 1));
+  }
+  return order;
 }

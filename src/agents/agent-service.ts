@@ -13,6 +13,7 @@ import {
   type AgentProfile,
   type AgentRecord,
   findAgent,
+  findAgents,
   findOffers,
   insertAgent,
   type LockedState,
@@ -35,6 +36,15 @@ export async function requireAgent(db: Db | Tx, projectId: string, name: string)
   const agent = await findAgent(db, projectId, name);
   if (agent === undefined) throw new Refusal("not-found", `no agent named ${name}`);
   return agent;
+}
+
+/** The project's agents of these ids, by name; those that are gone are left out. */
+export async function readAgents(
+  db: Db | Tx,
+  projectId: string,
+  ids: readonly string[],
+): Promise<AgentRecord[]> {
+  return await findAgents(db, projectId, ids);
 }
 
 export interface EnrollmentWish {

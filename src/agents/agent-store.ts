@@ -101,6 +101,17 @@ export async function findAgent(
   return row;
 }
 
+/** The enrolled agents of these ids, by name. */
+export async function findAgents(
+  db: Db | Tx,
+  projectId: string,
+  ids: readonly string[],
+): Promise<AgentRecord[]> {
+  return await selectAgents(db, {})
+    .where(and(eq(agents.projectId, projectId), inArray(agents.id, [...ids])))
+    .orderBy(sql`${agents.name} COLLATE "C"`);
+}
+
 /** Names of agents by id, of removed ones too. */
 export async function agentNames(
   db: Db | Tx,

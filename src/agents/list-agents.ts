@@ -1,5 +1,5 @@
 import { and, asc, desc, eq, inArray, isNull, type SQL, sql } from "drizzle-orm";
-import type { Db } from "../storage/database.ts";
+import type { Db, Tx } from "../storage/database.ts";
 import type { PageRequest, SortKey } from "../storage/page.ts";
 import { agentStates, agents, type Labels } from "../storage/schema.ts";
 import type { AgentStatus, Liveness } from "./agent.ts";
@@ -39,7 +39,7 @@ export function sortKeysOf(order: AgentOrder): SortKey[] {
 
 /** One row more than the page's size. */
 export async function listAgents(
-  db: Db,
+  db: Db | Tx,
   filter: AgentFilter,
   order: { by: AgentOrder; descending: boolean },
   page: PageRequest,

@@ -124,7 +124,10 @@ function filterKey(request: ListAgentsRequest): unknown {
   return [status, liveness, cordon, namePrefix, labels, orderBy];
 }
 
-function filterOf(projectId: string, request: ListAgentsRequest): AgentFilter {
+export function filterOf(
+  projectId: string,
+  request: Pick<ListAgentsRequest, "status" | "liveness" | "cordon" | "namePrefix" | "labels">,
+): AgentFilter {
   const pairs = request.labels.map((label): [string, string] => {
     const at = label.indexOf("=");
     return [label.slice(0, at), label.slice(at + 1)];

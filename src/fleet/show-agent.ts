@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type AgentSchema, CurrentTaskSchema, RecentErrorsSchema } from "../../gen/drover/v1/agent_pb.js";
 import { agentToMessage } from "../agents/agent-message.ts";
-import { requireAgent } from "../agents/agent-service.ts";
+import { readAgents, requireAgent } from "../agents/agent-service.ts";
 import type { AgentRecord } from "../agents/agent-store.ts";
 import { severityToMessage, toInt32 } from "../error-reports/error-report-message.ts";
 import { recentErrors } from "../error-reports/error-report-service.ts";
@@ -18,6 +18,15 @@ export async function showAgent(
   const agent = await requireAgent(db, projectId, name);
   const [message] = await withErrors(db, projectId, [agent]);
   return message ?? {};
+}
+
+/** The agents of these ids as operators see them, by name. */
+export async function showAgents(
+  db: Db | Tx,
+  projectId: string,
+  ids: readonly string[],
+): Promise<MessageInitShape<typeof AgentSchema>[]> {
+  return ids.length === 0 ? [] : await withErrors(db, projectId, await readAgents(db, projectId, ids));
 }
 
 /** Agents with their recent errors and their tasks at hand. */

@@ -5,7 +5,7 @@ import { Refusal } from "../runtime/refusal.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import { enterByHello } from "./enter-session.ts";
 import type { Heartbeat, HeartbeatAnswer, HeartbeatListener } from "./heartbeat.ts";
-import { countStream } from "./heartbeat-store.ts";
+import { countStream, countStreamOfNewest } from "./heartbeat-store.ts";
 import type { HeartbeatWriter } from "./heartbeat-writer.ts";
 
 /**
@@ -41,10 +41,14 @@ export class HeartbeatService {
    * hears of it, on whatever server it is.
    */
   async enterByStream(caller: AgentCaller, bootId: string): Promise<{ epoch: bigint; stream: bigint }> {
-    return await this.#enter(caller, bootId, async (tx, { epoch }) => ({
-      epoch,
-      stream: await countStream(tx, caller),
-    }));
+    const { projectId, agentId } = caller;
+    return (
+      (await countStreamOfNewest(this.#db, { projectId, agentId, bootId })) ??
+      (await this.#enter(caller, bootId, async (tx, { epoch }) => ({
+        epoch,
+        stream: await countStream(tx, caller),
+      })))
+    );
   }
 
   async #enter<T>(

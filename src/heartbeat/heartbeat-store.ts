@@ -80,6 +80,22 @@ export async function countStream(
   return row.stream;
 }
 
+/**
+ * Numbers one more stream of a run that is its agent's newest already; undefined for any other run. One statement, since
+ * all agents of a server come at once when they have lost it.
+ */
+export async function countStreamOfNewest(
+  db: Db,
+  { projectId, agentId, bootId }: AgentRun,
+): Promise<{ epoch: bigint; stream: bigint } | undefined> {
+  const [row] = await db.execute<{ epoch: bigint; stream: bigint }>(sql`
+    UPDATE agent_states s SET stream = s.stream + 1 FROM agent_sessions r
+    WHERE s.project_id = ${projectId} AND s.agent_id = ${agentId} AND r.project_id = s.project_id
+      AND r.agent_id = s.agent_id AND r.boot_id = ${bootId} AND r.epoch = s.epoch
+    RETURNING s.epoch, s.stream`);
+  return row;
+}
+
 /** A session as a stream knows it; `epoch` was the agent's newest when it began. */
 export interface OpenSession {
   projectId: string;

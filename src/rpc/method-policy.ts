@@ -51,6 +51,9 @@ const fleetService = {
   cordonAgent: { roles: operators, audit: "changes" },
   uncordonAgent: { roles: operators, audit: "changes" },
   drainAgent: { roles: operators, audit: "changes" },
+  batchCordonAgents: { roles: operators, audit: "changes" },
+  batchUncordonAgents: { roles: operators, audit: "changes" },
+  batchDrainAgents: { roles: operators, audit: "changes" },
   removeAgent: { roles: operators, audit: "changes" },
   sendCommand: { roles: operators, audit: "changes" },
   listErrors: { roles: readers, audit: "reads" },
@@ -66,6 +69,8 @@ const taskService = {
   listAttempts: { roles: readers, audit: "reads" },
   retryTask: { roles: operators, audit: "changes" },
   cancelTask: { roles: operators, audit: "changes" },
+  batchCancelTasks: { roles: operators, audit: "changes" },
+  batchRetryTasks: { roles: operators, audit: "changes" },
 } satisfies PolicyOf<typeof TaskService>;
 
 const eventService = {

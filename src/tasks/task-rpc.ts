@@ -24,7 +24,7 @@ import { packJson } from "../runtime/json-value.ts";
 import { messageSize } from "../runtime/message-size.ts";
 import { invalidField } from "../runtime/refusal.ts";
 import { parseId } from "../runtime/resource-id.ts";
-import type { Db } from "../storage/database.ts";
+import type { Db, Tx } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
 import { listAttempts } from "./attempt-store.ts";
 import { type AskedKinds, explainOneTask } from "./explain-service.ts";
@@ -46,7 +46,7 @@ export function createTaskRpc(
   waiting: WaitingClaims,
   askedKinds: AskedKinds,
   quotas: Quotas,
-): ServiceImpl<typeof TaskService> {
+): Omit<ServiceImpl<typeof TaskService>, "batchCancelTasks" | "batchRetryTasks"> {
   return {
     async createTask(request, context) {
       const caller = callerOf(context);
@@ -215,10 +215,10 @@ export function taskUuid(text: string): string {
 }
 
 /** Undefined where the filter names an agent that nobody knows: the list is empty then. */
-async function filterOf(
-  db: Db,
+export async function filterOf(
+  db: Db | Tx,
   projectId: string,
-  request: ListTasksRequest,
+  request: Pick<ListTasksRequest, "state" | "kind" | "agent" | "labels">,
 ): Promise<TaskFilter | undefined> {
   const agentId = request.agent === "" ? undefined : await findAgentId(db, projectId, request.agent);
   if (request.agent !== "" && agentId === undefined) return undefined;

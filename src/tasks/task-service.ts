@@ -24,7 +24,7 @@ import {
   lockTask,
   readCurrentTasks,
   type TaskRecord,
-  waitOf,
+  waitsOf,
   writeCancelled,
   writeRetried,
 } from "./task-store.ts";
@@ -133,7 +133,7 @@ export async function cancelTask(
     return changes;
   }
   if (decision.kind === "cancel") {
-    await writeCancelled(tx, projectId, taskId, reason);
+    await writeCancelled(tx, projectId, [taskId], reason);
     const { kind, state: from, leaseEpoch } = task;
     const change = {
       type: "task.cancelled",
@@ -173,7 +173,7 @@ export async function retryTask(
     if (!(await endBackoff(tx, projectId, taskId))) return [];
   } else if (decision.kind === "retry") {
     await keepRequirementSets(tx, projectId, [requirements]);
-    await writeRetried(tx, projectId, taskId);
+    await writeRetried(tx, projectId, [taskId]);
   } else {
     throw from === "leased" || from === "running" ? taskIsLent() : taskEnded(from);
   }
@@ -187,7 +187,7 @@ export async function retryTask(
     agentId: undefined,
     leaseEpoch,
     reason: wish.reason === "" ? "retried by an operator" : wish.reason,
-    dueInMs: await waitOf(tx, projectId, taskId),
+    dueInMs: (await waitsOf(tx, projectId, [taskId])).get(taskId) ?? 0,
     requirements,
   };
   // That a pending task waits no longer is no change of its state.

@@ -196,6 +196,14 @@ export async function findTask(db: Db | Tx, projectId: string, id: string): Prom
   return row && taskOfRow(row);
 }
 
+/** Who holds the tasks at the moment, without a lock. */
+export async function findHolders(tx: Tx, projectId: string, ids: readonly string[]): Promise<string[]> {
+  const rows = await tx.execute<{ agent_id: string }>(sql`
+    SELECT DISTINCT agent_id FROM tasks
+    WHERE project_id = ${projectId} AND id = ANY (${sql.param([...ids])}::uuid[]) AND state IN ('leased', 'running')`);
+  return [...rows].map((row) => row.agent_id);
+}
+
 /** Who holds a task at the moment, without a lock; undefined where there is no such task. */
 export async function findHolder(
   tx: Db | Tx,
@@ -212,19 +220,35 @@ export async function findHolder(
 export type LockedTask = Task & { kind: string; requirements: Requirements };
 
 export async function lockTask(tx: Tx, projectId: string, id: string): Promise<LockedTask | undefined> {
-  const [row] = await tx.execute<{
-    kind: string;
-    requirements: string | null;
-    state: TaskState;
-    agent_id: string | null;
-    max_retries: number;
-    retries: number;
-    losses: number;
-    lease_epoch: bigint;
-  }>(sql`
-    SELECT kind, requirements, state, agent_id, max_retries, retries, losses, lease_epoch FROM tasks
-    WHERE project_id = ${projectId} AND id = ${id} FOR UPDATE`);
-  if (row === undefined) return undefined;
+  const [task] = await lockTasks(tx, projectId, [id]);
+  return task;
+}
+
+/** Locks tasks in the order of ids; those that are not there are left out. */
+export async function lockTasks(
+  tx: Tx,
+  projectId: string,
+  ids: readonly string[],
+): Promise<(LockedTask & { taskId: string })[]> {
+  const rows = await tx.execute<LockedTaskRow>(sql`
+    SELECT id, kind, requirements, state, agent_id, max_retries, retries, losses, lease_epoch FROM tasks
+    WHERE project_id = ${projectId} AND id = ANY (${sql.param([...ids])}::uuid[]) ORDER BY id FOR UPDATE`);
+  return [...rows].map((row) => ({ ...lockedOfRow(row), taskId: row.id }));
+}
+
+type LockedTaskRow = {
+  id: string;
+  kind: string;
+  requirements: string | null;
+  state: TaskState;
+  agent_id: string | null;
+  max_retries: number;
+  retries: number;
+  losses: number;
+  lease_epoch: bigint;
+};
+
+function lockedOfRow(row: LockedTaskRow): LockedTask {
   const { kind, state, agent_id: agentId, retries, losses } = row;
   const requirements = requirementsOfColumn(row.requirements);
   const basics = {
@@ -240,20 +264,25 @@ export async function lockTask(tx: Tx, projectId: string, id: string): Promise<L
   return { ...basics, state, agentId };
 }
 
-/** Ends a locked task that nobody holds. */
-export async function writeCancelled(tx: Tx, projectId: string, id: string, reason: string): Promise<void> {
+/** Ends locked tasks that nobody holds. */
+export async function writeCancelled(
+  tx: Tx,
+  projectId: string,
+  ids: readonly string[],
+  reason: string,
+): Promise<void> {
   await tx.execute(sql`
     UPDATE tasks SET state = 'cancelled', finished_at = clock_timestamp(), error_message = ${reason}, error_context = NULL,
       error_bytes = octet_length(${reason}::text)
-    WHERE project_id = ${projectId} AND id = ${id}`);
+    WHERE project_id = ${projectId} AND id = ANY (${sql.param([...ids])}::uuid[])`);
 }
 
-/** Makes a locked task that has ended wait again, with all of its chances; its place is by its age. */
-export async function writeRetried(tx: Tx, projectId: string, id: string): Promise<void> {
+/** Makes locked tasks that have ended wait again, with all of their chances; their places are by their age. */
+export async function writeRetried(tx: Tx, projectId: string, ids: readonly string[]): Promise<void> {
   await tx.execute(sql`
     UPDATE tasks SET state = 'pending', retries = 0, losses = 0, forgiven_epoch = lease_epoch, finished_at = NULL,
       error_message = NULL, error_context = NULL, error_bytes = 0, due_at = greatest(created_at, not_before)
-    WHERE project_id = ${projectId} AND id = ${id}`);
+    WHERE project_id = ${projectId} AND id = ANY (${sql.param([...ids])}::uuid[])`);
 }
 
 /** Ends the backoff of a locked pending task, not what its creator has it wait for; false where it does not wait. */
@@ -266,12 +295,16 @@ export async function endBackoff(tx: Tx, projectId: string, id: string): Promise
   return rows.length > 0;
 }
 
-/** In how many ms a pending task may be claimed; 0: now. */
-export async function waitOf(tx: Tx, projectId: string, id: string): Promise<number> {
-  const [row] = await tx.execute<{ wait_ms: number }>(sql`
-    SELECT greatest(0, ceil(extract(epoch FROM due_at - clock_timestamp()) * 1000))::float8 AS wait_ms FROM tasks
-    WHERE project_id = ${projectId} AND id = ${id}`);
-  return row?.wait_ms ?? 0;
+/** In how many ms pending tasks may be claimed, by their ids; 0: now. */
+export async function waitsOf(
+  tx: Tx,
+  projectId: string,
+  ids: readonly string[],
+): Promise<Map<string, number>> {
+  const rows = await tx.execute<{ id: string; wait_ms: number }>(sql`
+    SELECT id, greatest(0, ceil(extract(epoch FROM due_at - clock_timestamp()) * 1000))::float8 AS wait_ms FROM tasks
+    WHERE project_id = ${projectId} AND id = ANY (${sql.param([...ids])}::uuid[])`);
+  return new Map([...rows].map((row) => [row.id, row.wait_ms]));
 }
 
 /** About how large a task's message is, in bytes; 0 where there is no such task. */
@@ -327,7 +360,7 @@ export type ListedTask = TaskRecord & { sortTime: string };
  * is one. Those that do not fit come without payload and result.
  */
 export async function listTasks(
-  db: Db,
+  db: Db | Tx,
   filter: TaskFilter,
   oldestFirst: boolean,
   page: PageRequest,

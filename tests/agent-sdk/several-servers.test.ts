@@ -73,8 +73,18 @@ it("a fleet spreads over its servers", () => {
     "http://b",
     "http://c",
   ]);
-  const choice = of(0.99);
-  choice.moveOn();
-  expect(choice.current.url).toBe("http://a");
+  // Those that lose one of them do not all turn to the same.
+  const after = [of(0.7), of(0.99)].map((choice) => {
+    const met = [choice.current.url];
+    for (let turn = 0; turn < 3; turn += 1) {
+      choice.moveOn();
+      met.push(choice.current.url);
+    }
+    return met;
+  });
+  expect(after).toEqual([
+    ["http://c", "http://a", "http://b", "http://c"],
+    ["http://c", "http://b", "http://a", "http://c"],
+  ]);
   expect(() => new ServerChoice({ url: " , " }, 0)).toThrow("address");
 });

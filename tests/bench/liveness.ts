@@ -9,7 +9,8 @@ import { newUuid } from "../../src/runtime/resource-id.ts";
 import { type Database, openDatabase } from "../../src/storage/database.ts";
 import { EmbeddedPostgres } from "../../src/storage/embedded-postgres.ts";
 import { migrateDatabase } from "../../src/storage/migrate.ts";
-import type { Benchmark } from "./bench.ts";
+import type { Benchmark, Measurement } from "./bench.ts";
+import { measureReconnect } from "./liveness/reconnect.ts";
 import { percentile } from "./statistics.ts";
 
 const AGENTS = 100_000;
@@ -28,7 +29,7 @@ const brake = { fraction: 0.55, minAgents: 5, agentsPerSecond: 0.1 };
 /** What looking for silent agents costs, and for how long heartbeats wait for it. */
 export const livenessBenchmark: Benchmark = {
   name: "liveness",
-  what: `the sweep over ${AGENTS.toLocaleString("en")} agents, on the embedded database`,
+  what: `the sweep over ${AGENTS.toLocaleString("en")} agents, and agents whose server dies, on the embedded database`,
   async run(log) {
     const dataDir = await mkdtemp(join(tmpdir(), "drover-bench-"));
     await chmod(dataDir, 0o755);
@@ -41,7 +42,7 @@ export const livenessBenchmark: Benchmark = {
       await migrateDatabase(postgres.connection);
       const database = openDatabase({ ...postgres.connection, applicationName: "bench" });
       try {
-        return await measure(database, log);
+        return merge(await measure(database, log), await measureReconnect(log));
       } finally {
         await database.close();
       }
@@ -51,6 +52,12 @@ export const livenessBenchmark: Benchmark = {
     }
   },
 };
+
+const merge = (one: Measurement, other: Measurement): Measurement => ({
+  figures: { ...one.figures, ...other.figures },
+  goals: [...one.goals, ...other.goals],
+  notes: [...one.notes, ...other.notes],
+});
 
 async function measure(database: Database, log: (line: string) => void) {
   await enroll(database);

@@ -32,7 +32,8 @@ const { enroll, heartbeat, reportError, rotateToken } = AgentService.method;
 const { claimTasks, updateTask, completeTask, failTask, leave } = AgentService.method;
 const { createTask, getTask, listTasks, cancelTask } = TaskService.method;
 const { explainAgent } = FleetService.method;
-const { batchCreateTasks, explainTask, listAttempts, retryTask } = TaskService.method;
+const { batchCancelTasks, batchRetryTasks, batchCreateTasks, explainTask, listAttempts, retryTask } =
+  TaskService.method;
 const {
   getAgent,
   listAgents,
@@ -44,6 +45,9 @@ const {
   cordonAgent,
   uncordonAgent,
   drainAgent,
+  batchCordonAgents,
+  batchDrainAgents,
+  batchUncordonAgents,
 } = FleetService.method;
 const { createToken, getToken, listTokens, revokeToken } = TokenService.method;
 const { createProject, listProjects } = ProjectService.method;
@@ -279,6 +283,42 @@ async function tellOfRequirements(story: Story, operator: CallOptions, agent: Ca
   expect(await story.tellRefusal(listAttempts, { task: NOBODY }, operator)).toBe(Code.NotFound);
 }
 
+/** What is done to everything that a filter finds. */
+async function tellOfBatches(story: Story, operator: CallOptions): Promise<void> {
+  expect(await story.tellRefusal(batchCancelTasks, { reason: "all" }, operator)).toBe(Code.InvalidArgument);
+  expect(await story.tellRefusal(batchCordonAgents, {}, operator)).toBe(Code.InvalidArgument);
+  const ended = { kind: ["picky"], state: [TaskState.SUCCEEDED] };
+  expect(await story.tellRefusal(batchCancelTasks, ended, operator)).toBe(Code.InvalidArgument);
+  const requests = [1, 2, 3].map((priority) => ({ kind: "many", priority }));
+  const { tasks } = await story.tell(batchCreateTasks, { requests }, operator);
+  const few = { kind: ["many"], limit: 2, reason: "too many", requestId: "m-1" };
+  const cancelled = await story.tell(batchCancelTasks, few, operator);
+  expect(cancelled.more).toBe(true);
+  expect(cancelled.tasks).toHaveLength(2);
+  expect((await story.tell(batchCancelTasks, few, operator)).tasks).toHaveLength(2);
+  const rest = await story.tell(batchCancelTasks, { ...few, requestId: "m-2" }, operator);
+  expect([...cancelled.tasks, ...rest.tasks].map(({ id }) => id).sort()).toEqual(
+    tasks.map(({ id }) => id).sort(),
+  );
+  expect(rest.more).toBe(false);
+  expect((await story.tell(batchRetryTasks, { kind: ["many"] }, operator)).tasks).toEqual([]);
+  const wanted = { kind: ["many"], state: [TaskState.CANCELLED], requestId: "m-3" };
+  const retried = await story.tell(batchRetryTasks, wanted, operator);
+  expect(retried.tasks.map(({ state }) => state)).toEqual(Array(3).fill(TaskState.PENDING));
+  await story.tell(batchCancelTasks, { agent: "no-such", all: true }, operator);
+  await story.tell(batchCancelTasks, { all: true, kind: ["many"] }, operator);
+  // It holds a task still, so that the sweep does not end the drain.
+  const gpu = { namePrefix: "gpu-1", labels: ["owner=you"], reason: "power cut", requestId: "m-4" };
+  const drained = await story.tell(batchDrainAgents, { ...gpu, deadline: { seconds: 600n } }, operator);
+  expect(drained.agents.map(({ cordon }) => cordon)).toEqual([Cordon.DRAINING]);
+  const gpus = { namePrefix: "gpu-", reason: "power cut", requestId: "m-5" };
+  const first = await story.tell(batchCordonAgents, { ...gpus, limit: 1 }, operator);
+  expect([first.agents.map(({ name }) => name), first.more]).toEqual([["gpu-1"], true]);
+  await story.tell(batchCordonAgents, { ...gpus, requestId: "m-6" }, operator);
+  const open = await story.tell(batchUncordonAgents, { all: true, reason: "power is back" }, operator);
+  expect(open.agents.map(({ cordon }) => cordon)).toEqual([Cordon.NONE, Cordon.NONE]);
+}
+
 const NOBODY = "task_01920000-0000-7000-8000-000000000002";
 
 async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: string[]; called: Set<string> }> {
@@ -400,6 +440,7 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   const drain = { agent: "gpu-1", deadline: { seconds: 3600n }, reason: "enough" };
   expect((await story.tell(drainAgent, drain, operator)).agent?.cordonReason).toBe("enough");
   await story.tell(uncordonAgent, { agent: "gpu-1" }, operator);
+  await tellOfBatches(story, operator);
   await story.tell(leave, { requestId: "r-l" }, { token: secret });
   const left = await story.tell(listTasks, { kind: ["left"] }, operator);
   expect(left.tasks.map(({ state, losses }) => [state, losses])).toEqual([[TaskState.PENDING, 0]]);

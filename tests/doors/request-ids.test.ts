@@ -7,6 +7,7 @@ import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { TaskState } from "../../gen/drover/v1/task_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { TrackerService } from "../../gen/drover/v1/tracker_service_pb.js";
@@ -46,12 +47,16 @@ async function newTracker(): Promise<string> {
   return messageOf(await doors.anyDoor.call(createTracker, request, { token })).tracker?.id ?? "";
 }
 
-const cordoning = async (request: (agent: string) => object, action: string): Promise<Mutation> => {
+const cordoning = async (
+  request: (agent: string) => object,
+  action: string,
+  other: object = { agent: "another" },
+): Promise<Mutation> => {
   const { name, id } = await newAgent(doors);
   return {
     token: doors.server.operatorToken,
     request: request(name),
-    other: { agent: "another" },
+    other,
     effects: () =>
       count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = ${action}`,
   };
@@ -116,6 +121,21 @@ const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
   },
   CordonAgent: () => cordoning((agent) => ({ agent }), "agent.cordoned"),
   DrainAgent: () => cordoning((agent) => ({ agent, deadline: { seconds: 60n } }), "agent.draining"),
+  BatchCordonAgents: () => cordoning((namePrefix) => ({ namePrefix }), "agent.cordoned", { all: true }),
+  BatchDrainAgents: () =>
+    cordoning((namePrefix) => ({ namePrefix, deadline: { seconds: 60n } }), "agent.draining", { all: true }),
+  BatchUncordonAgents: async () => {
+    const { name, id } = await newAgent(doors);
+    const token = doors.server.operatorToken;
+    messageOf(await doors.anyDoor.call(FleetService.method.cordonAgent, { agent: name }, { token }));
+    return {
+      token,
+      request: { namePrefix: name },
+      other: { namePrefix: "another" },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'agent.uncordoned'`,
+    };
+  },
   UncordonAgent: async () => {
     const { name, id } = await newAgent(doors);
     const token = doors.server.operatorToken;
@@ -173,6 +193,33 @@ const mutations: Readonly<Record<string, () => Promise<Mutation>>> = {
       token,
       request: { task: id, reason: "needed after all" },
       other: { task: id },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'task.requeued'`,
+    };
+  },
+  BatchCancelTasks: async () => {
+    const kind = uniqueName("kind");
+    const token = doors.server.operatorToken;
+    const created = messageOf(await doors.anyDoor.call(createTask, { kind }, { token }));
+    const id = created.task?.id ?? "";
+    return {
+      token,
+      request: { kind: [kind] },
+      other: { kind: ["another"] },
+      effects: () =>
+        count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'task.cancelled'`,
+    };
+  },
+  BatchRetryTasks: async () => {
+    const kind = uniqueName("kind");
+    const token = doors.server.operatorToken;
+    const created = messageOf(await doors.anyDoor.call(createTask, { kind }, { token }));
+    const id = created.task?.id ?? "";
+    messageOf(await doors.anyDoor.call(cancelTask, { task: id }, { token }));
+    return {
+      token,
+      request: { kind: [kind], state: [TaskState.CANCELLED] },
+      other: { kind: ["another"] },
       effects: () =>
         count`SELECT count(*) AS n FROM audit_entries WHERE subject = ${id} AND action = 'task.requeued'`,
     };

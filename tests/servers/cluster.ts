@@ -2,18 +2,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Sql } from "postgres";
-import { connectFleet, type Fleet } from "../helpers/fleet-api.ts";
 import { openRawSql } from "../helpers/raw-sql.ts";
-import { type ServerProcess, startServer } from "../helpers/server-process.ts";
 import { createTestDatabase } from "../helpers/test-database.ts";
-
-/** One server of several, which may be another process after a restart and keeps its addresses. */
-export interface Member {
-  readonly process: ServerProcess;
-  readonly fleet: Fleet;
-  /** Starts it anew on the same ports; it has to have ended. */
-  start(): Promise<void>;
-}
+import { type Member, startMember } from "./member.ts";
 
 /** Several real servers on one database. */
 export interface Cluster {
@@ -52,29 +43,6 @@ export async function startCluster(
       await sql.end();
       await database.drop();
       await rm(dataDir, { recursive: true, force: true });
-    },
-  };
-}
-
-async function startMember(options: {
-  databaseUrl: string;
-  dataDir: string;
-  env: Record<string, string>;
-}): Promise<Member> {
-  let process = await startServer(options);
-  const addresses = {
-    DROVER_HTTP_ADDR: new URL(process.httpUrl).host,
-    DROVER_GRPC_ADDR: process.grpcTarget,
-  };
-  // The addresses stay, so the connections' own way of coming back is what is tried.
-  const fleet = connectFleet(process);
-  return {
-    get process() {
-      return process;
-    },
-    fleet,
-    async start() {
-      process = await startServer({ ...options, env: { ...options.env, ...addresses } });
     },
   };
 }

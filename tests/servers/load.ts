@@ -2,9 +2,15 @@ import { setTimeout as pause } from "node:timers/promises";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { AgentClient, memoryCredentialStore } from "../../src/agent-sdk/agent-client.ts";
 import type { EnrolledAgent } from "../helpers/fleet-api.ts";
-import type { Cluster } from "./cluster.ts";
+import type { Member } from "./member.ts";
 
 const CALL_MS = 3_000;
+
+/** Where load goes to. */
+interface Cluster {
+  readonly members: readonly Member[];
+  readonly operatorToken: string;
+}
 
 /** Something that goes on at a cluster, whatever happens to it, until it is stopped. */
 export interface Load {
@@ -43,7 +49,7 @@ export function beatOn(cluster: Cluster, agent: EnrolledAgent): Load & { acknowl
 }
 
 /** Tasks, one after the other, each asked for by its request id at the next server until one has made it. */
-export function createTasksOn(cluster: Cluster, kind: string): Load & { created: string[] } {
+export function createTasksOn(cluster: Cluster, kind: string, name = "task"): Load & { created: string[] } {
   const created: string[] = [];
   let [number, stopped, at] = [0, false, 0];
   const run = async () => {
@@ -53,7 +59,7 @@ export function createTasksOn(cluster: Cluster, kind: string): Load & { created:
         const { task } =
           (await member?.fleet
             .operator(cluster.operatorToken)
-            .tasks.createTask({ kind, requestId: `task-${number}` }, { timeoutMs: CALL_MS })) ?? {};
+            .tasks.createTask({ kind, requestId: `${name}-${number}` }, { timeoutMs: CALL_MS })) ?? {};
         if (task !== undefined) created.push(task.id);
         number += 1;
       } catch {

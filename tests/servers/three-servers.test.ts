@@ -6,8 +6,9 @@ import { sweepingServer } from "../guarantees/check-thawed-leader.ts";
 import { type DatabaseProxy, proxyDatabase } from "../helpers/database-proxy.ts";
 import { type EnrolledAgent, enrollAgents } from "../helpers/fleet-api.ts";
 import { waitFor } from "../helpers/wait-for.ts";
-import { type Cluster, type Member, startCluster } from "./cluster.ts";
+import { type Cluster, startCluster } from "./cluster.ts";
 import { beatOn, createTasksOn, workOn } from "./load.ts";
+import type { Member } from "./member.ts";
 
 const KIND = "hash";
 const slow = { timeoutMs: 60_000, everyMs: 50 };

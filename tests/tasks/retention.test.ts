@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { forgetOldErrors } from "../../src/error-reports/error-report-store.ts";
 import { forgetOldTasks } from "../../src/tasks/prune-tasks.ts";
+import { startControlPlane } from "../helpers/control-plane.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 import { pack, startTaskFixture, type TaskFixture } from "./task-fixture.ts";
 
 let fixture: TaskFixture;
@@ -57,4 +59,62 @@ test("errors go by when they were last seen", async () => {
     FROM (VALUES ('gone', interval '3 hours'), ('seen again', interval '1 minute')) AS m(text, age)`;
   expect(await forgetOldErrors(db, HOUR_MS, 100)).toBe(1);
   expect(await sql`SELECT message FROM error_reports`).toEqual([{ message: "seen again" }]);
+});
+
+test("a server forgets by its settings, each kind by its own, and nothing of what is at work", async () => {
+  const server = await startControlPlane({
+    settings: {
+      DROVER_RETENTION_TASKS: "1s",
+      DROVER_RETENTION_ERRORS: "1h",
+      DROVER_RETENTION_RUNS: "2h",
+    },
+  });
+  const { database: sql } = server;
+  try {
+    await sql`
+      INSERT INTO runs (project_id, id, agent_name, actor, status, started_at, finished_at)
+      SELECT p.id, gen_random_uuid(), r.name, 'server', 'ok', clock_timestamp() - r.age, clock_timestamp() - r.age
+      FROM projects p, (VALUES ('gone', interval '3 hours'), ('kept', interval '90 minutes')) AS r(name, age)`;
+    await sql`
+      INSERT INTO error_reports (project_id, id, agent_id, severity, message, fingerprint, created_at, last_seen_at)
+      SELECT p.id, gen_random_uuid(), gen_random_uuid(), 3, e.text, e.text, now() - e.age, now() - e.age
+      FROM projects p, (VALUES ('gone', interval '90 minutes'), ('kept', interval '10 minutes')) AS e(text, age)`;
+    await sql`
+      WITH agent AS (
+        INSERT INTO agents (project_id, id, name) SELECT id, gen_random_uuid(), 'gpu' FROM projects RETURNING project_id, id
+      ), state AS (
+        INSERT INTO agent_states (project_id, agent_id, liveness, status, version, last_seen_at)
+        SELECT project_id, id, 'live', 'online', 1, clock_timestamp() FROM agent
+      ), made AS (
+        INSERT INTO tasks (project_id, id, kind, priority, max_retries, state, created_at, finished_at, agent_id, leased_at,
+          lease_expires_at, lease_epoch, attempt)
+        SELECT a.project_id, gen_random_uuid(), t.state, 5, 0, t.state, now() - interval '2 days',
+          CASE WHEN t.ended THEN now() - interval '1 day' END, a.id, now() - interval '1 day',
+          CASE WHEN t.state = 'running' THEN now() + interval '1 day' END, 2, 2
+        FROM agent a, (VALUES ('succeeded', true), ('failed', true), ('cancelled', true), ('quarantined', true),
+          ('running', false), ('pending', false)) AS t(state, ended)
+        RETURNING project_id, id, state, agent_id
+      )
+      INSERT INTO task_attempts (project_id, task_id, lease_epoch, number, agent_id, began_at, ended_at, outcome)
+      SELECT made.project_id, made.id, epoch, epoch, made.agent_id, now() - interval '2 days',
+        CASE WHEN epoch = 1 OR made.state <> 'running' THEN now() - interval '1 day' END,
+        CASE WHEN epoch = 1 OR made.state <> 'running' THEN 'lost' END
+      FROM made, generate_series(1, 2) AS epoch`;
+    const states = async () =>
+      (await sql<{ state: string }>`SELECT state FROM tasks ORDER BY state`).map(({ state }) => state);
+    await waitFor(async () => (await states()).length === 2, { what: "the end of what ended" });
+    expect(await states()).toEqual(["pending", "running"]);
+    const [attempts] = await sql<{ count: number }>`SELECT count(*)::int AS count FROM task_attempts`;
+    // Also the one of what is at work that ended long ago: it counts towards its limits.
+    expect(attempts?.count).toBe(4);
+    const rest = async () =>
+      (
+        await sql<{ text: string }>`
+          SELECT message AS text FROM error_reports UNION ALL SELECT agent_name FROM runs`
+      ).map(({ text }) => text);
+    await waitFor(async () => (await rest()).length === 2, { what: "the end of old errors and runs" });
+    expect(await rest()).toEqual(["kept", "kept"]);
+  } finally {
+    await server.stop();
+  }
 });

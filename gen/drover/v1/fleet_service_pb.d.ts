@@ -368,6 +368,322 @@ export declare type DrainAgentResponse = Message<"drover.v1.DrainAgentResponse">
 export declare const DrainAgentResponseSchema: GenMessage<DrainAgentResponse>;
 
 /**
+ * Request of BatchCordonAgents.
+ *
+ * @generated from message drover.v1.BatchCordonAgentsRequest
+ */
+export declare type BatchCordonAgentsRequest = Message<"drover.v1.BatchCordonAgentsRequest"> & {
+  /**
+   * Only agents with one of these statuses.
+   *
+   * @generated from field: repeated drover.v1.AgentStatus status = 1;
+   */
+  status: AgentStatus[];
+
+  /**
+   * Only agents with one of these livenesses.
+   *
+   * @generated from field: repeated drover.v1.Liveness liveness = 2;
+   */
+  liveness: Liveness[];
+
+  /**
+   * Only agents with one of these cordons: none or draining; both when left out.
+   *
+   * @generated from field: repeated drover.v1.Cordon cordon = 3;
+   */
+  cordon: Cordon[];
+
+  /**
+   * Only agents whose name begins so.
+   *
+   * @generated from field: string name_prefix = 4;
+   */
+  namePrefix: string;
+
+  /**
+   * Only those that carry all of these labels, each as key=value.
+   *
+   * @generated from field: repeated string labels = 5;
+   */
+  labels: string[];
+
+  /**
+   * Has to be true where no filter is given: all that there are are meant.
+   *
+   * @generated from field: bool all = 6;
+   */
+  all: boolean;
+
+  /**
+   * At most this many, up to 1,000, in the order of names; 0 means 1,000. The answer ends before 3 MiB.
+   *
+   * @generated from field: int32 limit = 7;
+   */
+  limit: number;
+
+  /**
+   * Why, in words; kept with the agents and in the audit log.
+   *
+   * @generated from field: string reason = 8;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 9;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.BatchCordonAgentsRequest.
+ * Use `create(BatchCordonAgentsRequestSchema)` to create a new message.
+ */
+export declare const BatchCordonAgentsRequestSchema: GenMessage<BatchCordonAgentsRequest>;
+
+/**
+ * Response of BatchCordonAgents.
+ *
+ * @generated from message drover.v1.BatchCordonAgentsResponse
+ */
+export declare type BatchCordonAgentsResponse = Message<"drover.v1.BatchCordonAgentsResponse"> & {
+  /**
+   * The agents that it cordoned, as they are afterwards, by name.
+   *
+   * @generated from field: repeated drover.v1.Agent agents = 1;
+   */
+  agents: Agent[];
+
+  /**
+   * The filter finds more: the same request, with another request_id, takes the next.
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message drover.v1.BatchCordonAgentsResponse.
+ * Use `create(BatchCordonAgentsResponseSchema)` to create a new message.
+ */
+export declare const BatchCordonAgentsResponseSchema: GenMessage<BatchCordonAgentsResponse>;
+
+/**
+ * Request of BatchUncordonAgents.
+ *
+ * @generated from message drover.v1.BatchUncordonAgentsRequest
+ */
+export declare type BatchUncordonAgentsRequest = Message<"drover.v1.BatchUncordonAgentsRequest"> & {
+  /**
+   * Only agents with one of these statuses.
+   *
+   * @generated from field: repeated drover.v1.AgentStatus status = 1;
+   */
+  status: AgentStatus[];
+
+  /**
+   * Only agents with one of these livenesses.
+   *
+   * @generated from field: repeated drover.v1.Liveness liveness = 2;
+   */
+  liveness: Liveness[];
+
+  /**
+   * Only agents with one of these cordons: draining or cordoned; both when left out.
+   *
+   * @generated from field: repeated drover.v1.Cordon cordon = 3;
+   */
+  cordon: Cordon[];
+
+  /**
+   * Only agents whose name begins so.
+   *
+   * @generated from field: string name_prefix = 4;
+   */
+  namePrefix: string;
+
+  /**
+   * Only those that carry all of these labels, each as key=value.
+   *
+   * @generated from field: repeated string labels = 5;
+   */
+  labels: string[];
+
+  /**
+   * Has to be true where no filter is given: all that there are are meant.
+   *
+   * @generated from field: bool all = 6;
+   */
+  all: boolean;
+
+  /**
+   * At most this many, up to 1,000, in the order of names; 0 means 1,000. The answer ends before 3 MiB.
+   *
+   * @generated from field: int32 limit = 7;
+   */
+  limit: number;
+
+  /**
+   * Why, in words; kept with the agents and in the audit log.
+   *
+   * @generated from field: string reason = 8;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 9;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.BatchUncordonAgentsRequest.
+ * Use `create(BatchUncordonAgentsRequestSchema)` to create a new message.
+ */
+export declare const BatchUncordonAgentsRequestSchema: GenMessage<BatchUncordonAgentsRequest>;
+
+/**
+ * Response of BatchUncordonAgents.
+ *
+ * @generated from message drover.v1.BatchUncordonAgentsResponse
+ */
+export declare type BatchUncordonAgentsResponse = Message<"drover.v1.BatchUncordonAgentsResponse"> & {
+  /**
+   * The agents that it uncordoned, as they are afterwards, by name.
+   *
+   * @generated from field: repeated drover.v1.Agent agents = 1;
+   */
+  agents: Agent[];
+
+  /**
+   * The filter finds more: the same request, with another request_id, takes the next.
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message drover.v1.BatchUncordonAgentsResponse.
+ * Use `create(BatchUncordonAgentsResponseSchema)` to create a new message.
+ */
+export declare const BatchUncordonAgentsResponseSchema: GenMessage<BatchUncordonAgentsResponse>;
+
+/**
+ * Request of BatchDrainAgents.
+ *
+ * @generated from message drover.v1.BatchDrainAgentsRequest
+ */
+export declare type BatchDrainAgentsRequest = Message<"drover.v1.BatchDrainAgentsRequest"> & {
+  /**
+   * Only agents with one of these statuses.
+   *
+   * @generated from field: repeated drover.v1.AgentStatus status = 1;
+   */
+  status: AgentStatus[];
+
+  /**
+   * Only agents with one of these livenesses.
+   *
+   * @generated from field: repeated drover.v1.Liveness liveness = 2;
+   */
+  liveness: Liveness[];
+
+  /**
+   * Only agents with one of these cordons: none or cordoned; none when left out.
+   *
+   * @generated from field: repeated drover.v1.Cordon cordon = 3;
+   */
+  cordon: Cordon[];
+
+  /**
+   * Only agents whose name begins so.
+   *
+   * @generated from field: string name_prefix = 4;
+   */
+  namePrefix: string;
+
+  /**
+   * Only those that carry all of these labels, each as key=value.
+   *
+   * @generated from field: repeated string labels = 5;
+   */
+  labels: string[];
+
+  /**
+   * Has to be true where no filter is given: all that there are are meant.
+   *
+   * @generated from field: bool all = 6;
+   */
+  all: boolean;
+
+  /**
+   * At most this many, up to 1,000, in the order of names; 0 means 1,000. The answer ends before 3 MiB.
+   *
+   * @generated from field: int32 limit = 7;
+   */
+  limit: number;
+
+  /**
+   * Why, in words; kept with the agents and in the audit log.
+   *
+   * @generated from field: string reason = 8;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 9;
+   */
+  requestId: string;
+
+  /**
+   * After how long what they still hold goes back, up to 30 days; left out: they have as long as their work takes.
+   *
+   * @generated from field: google.protobuf.Duration deadline = 10;
+   */
+  deadline?: Duration | undefined;
+};
+
+/**
+ * Describes the message drover.v1.BatchDrainAgentsRequest.
+ * Use `create(BatchDrainAgentsRequestSchema)` to create a new message.
+ */
+export declare const BatchDrainAgentsRequestSchema: GenMessage<BatchDrainAgentsRequest>;
+
+/**
+ * Response of BatchDrainAgents.
+ *
+ * @generated from message drover.v1.BatchDrainAgentsResponse
+ */
+export declare type BatchDrainAgentsResponse = Message<"drover.v1.BatchDrainAgentsResponse"> & {
+  /**
+   * The agents that it set to drain, as they are afterwards, by name.
+   *
+   * @generated from field: repeated drover.v1.Agent agents = 1;
+   */
+  agents: Agent[];
+
+  /**
+   * The filter finds more: the same request, with another request_id, takes the next.
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message drover.v1.BatchDrainAgentsResponse.
+ * Use `create(BatchDrainAgentsResponseSchema)` to create a new message.
+ */
+export declare const BatchDrainAgentsResponseSchema: GenMessage<BatchDrainAgentsResponse>;
+
+/**
  * Request of RemoveAgent.
  *
  * @generated from message drover.v1.RemoveAgentRequest
@@ -756,6 +1072,39 @@ export declare const FleetService: GenService<{
     methodKind: "unary";
     input: typeof DrainAgentRequestSchema;
     output: typeof DrainAgentResponseSchema;
+  },
+  /**
+   * Cordons the agents that a filter finds, each as CordonAgent does. All of them or none. One call takes up to
+   * 1,000; its answer says whether there are more.
+   *
+   * @generated from rpc drover.v1.FleetService.BatchCordonAgents
+   */
+  batchCordonAgents: {
+    methodKind: "unary";
+    input: typeof BatchCordonAgentsRequestSchema;
+    output: typeof BatchCordonAgentsResponseSchema;
+  },
+  /**
+   * Uncordons the agents that a filter finds, each as UncordonAgent does. All of them or none. One call takes up to
+   * 1,000; its answer says whether there are more.
+   *
+   * @generated from rpc drover.v1.FleetService.BatchUncordonAgents
+   */
+  batchUncordonAgents: {
+    methodKind: "unary";
+    input: typeof BatchUncordonAgentsRequestSchema;
+    output: typeof BatchUncordonAgentsResponseSchema;
+  },
+  /**
+   * Drains the agents that a filter finds, each as DrainAgent does. All of them or none. One call takes up to
+   * 1,000; its answer says whether there are more.
+   *
+   * @generated from rpc drover.v1.FleetService.BatchDrainAgents
+   */
+  batchDrainAgents: {
+    methodKind: "unary";
+    input: typeof BatchDrainAgentsRequestSchema;
+    output: typeof BatchDrainAgentsResponseSchema;
   },
   /**
    * Removes an agent for good and revokes its tokens; its errors and audit entries stay under its id.

@@ -509,6 +509,198 @@ export declare type ExplainTaskResponse = Message<"drover.v1.ExplainTaskResponse
 export declare const ExplainTaskResponseSchema: GenMessage<ExplainTaskResponse>;
 
 /**
+ * Request of BatchCancelTasks.
+ *
+ * @generated from message drover.v1.BatchCancelTasksRequest
+ */
+export declare type BatchCancelTasksRequest = Message<"drover.v1.BatchCancelTasksRequest"> & {
+  /**
+   * Only tasks in one of these states: pending, leased, running or quarantined; all four when left out.
+   *
+   * @generated from field: repeated drover.v1.TaskState state = 1;
+   */
+  state: TaskState[];
+
+  /**
+   * Only tasks of one of these kinds.
+   *
+   * @generated from field: repeated string kind = 2;
+   */
+  kind: string[];
+
+  /**
+   * Only tasks that this agent holds or ended, by its name.
+   *
+   * @generated from field: string agent = 3;
+   */
+  agent: string;
+
+  /**
+   * Only those that carry all of these labels, each as key=value.
+   *
+   * @generated from field: repeated string labels = 4;
+   */
+  labels: string[];
+
+  /**
+   * Has to be true where no filter is given: all that there are are meant.
+   *
+   * @generated from field: bool all = 5;
+   */
+  all: boolean;
+
+  /**
+   * At most this many, up to 1,000, the oldest first; 0 means 1,000. The answer ends before 3 MiB.
+   *
+   * @generated from field: int32 limit = 6;
+   */
+  limit: number;
+
+  /**
+   * Why, in words; kept with each task or in the audit log.
+   *
+   * @generated from field: string reason = 7;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 8;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.BatchCancelTasksRequest.
+ * Use `create(BatchCancelTasksRequestSchema)` to create a new message.
+ */
+export declare const BatchCancelTasksRequestSchema: GenMessage<BatchCancelTasksRequest>;
+
+/**
+ * Response of BatchCancelTasks.
+ *
+ * @generated from message drover.v1.BatchCancelTasksResponse
+ */
+export declare type BatchCancelTasksResponse = Message<"drover.v1.BatchCancelTasksResponse"> & {
+  /**
+   * The tasks that it cancelled, as they are afterwards, the oldest first.
+   *
+   * @generated from field: repeated drover.v1.Task tasks = 1;
+   */
+  tasks: Task[];
+
+  /**
+   * The filter finds more: the same request, with another request_id, takes the next.
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message drover.v1.BatchCancelTasksResponse.
+ * Use `create(BatchCancelTasksResponseSchema)` to create a new message.
+ */
+export declare const BatchCancelTasksResponseSchema: GenMessage<BatchCancelTasksResponse>;
+
+/**
+ * Request of BatchRetryTasks.
+ *
+ * @generated from message drover.v1.BatchRetryTasksRequest
+ */
+export declare type BatchRetryTasksRequest = Message<"drover.v1.BatchRetryTasksRequest"> & {
+  /**
+   * Only tasks in one of these states: failed, quarantined or cancelled; failed and quarantined when left out.
+   *
+   * @generated from field: repeated drover.v1.TaskState state = 1;
+   */
+  state: TaskState[];
+
+  /**
+   * Only tasks of one of these kinds.
+   *
+   * @generated from field: repeated string kind = 2;
+   */
+  kind: string[];
+
+  /**
+   * Only tasks that this agent holds or ended, by its name.
+   *
+   * @generated from field: string agent = 3;
+   */
+  agent: string;
+
+  /**
+   * Only those that carry all of these labels, each as key=value.
+   *
+   * @generated from field: repeated string labels = 4;
+   */
+  labels: string[];
+
+  /**
+   * Has to be true where no filter is given: all that there are are meant.
+   *
+   * @generated from field: bool all = 5;
+   */
+  all: boolean;
+
+  /**
+   * At most this many, up to 1,000, the oldest first; 0 means 1,000. The answer ends before 3 MiB.
+   *
+   * @generated from field: int32 limit = 6;
+   */
+  limit: number;
+
+  /**
+   * Why, in words; kept with each task or in the audit log.
+   *
+   * @generated from field: string reason = 7;
+   */
+  reason: string;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 8;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.BatchRetryTasksRequest.
+ * Use `create(BatchRetryTasksRequestSchema)` to create a new message.
+ */
+export declare const BatchRetryTasksRequestSchema: GenMessage<BatchRetryTasksRequest>;
+
+/**
+ * Response of BatchRetryTasks.
+ *
+ * @generated from message drover.v1.BatchRetryTasksResponse
+ */
+export declare type BatchRetryTasksResponse = Message<"drover.v1.BatchRetryTasksResponse"> & {
+  /**
+   * The tasks that it retried, as they are afterwards, the oldest first.
+   *
+   * @generated from field: repeated drover.v1.Task tasks = 1;
+   */
+  tasks: Task[];
+
+  /**
+   * The filter finds more: the same request, with another request_id, takes the next.
+   *
+   * @generated from field: bool more = 2;
+   */
+  more: boolean;
+};
+
+/**
+ * Describes the message drover.v1.BatchRetryTasksResponse.
+ * Use `create(BatchRetryTasksResponseSchema)` to create a new message.
+ */
+export declare const BatchRetryTasksResponseSchema: GenMessage<BatchRetryTasksResponse>;
+
+/**
  * Work, for operators.
  *
  * @generated from service drover.v1.TaskService
@@ -594,6 +786,28 @@ export declare const TaskService: GenService<{
     methodKind: "unary";
     input: typeof RetryTaskRequestSchema;
     output: typeof RetryTaskResponseSchema;
+  },
+  /**
+   * Cancels the tasks that a filter finds, each as CancelTask does: all of them or none. One call takes up to 1,000; its
+   * answer says whether there are more.
+   *
+   * @generated from rpc drover.v1.TaskService.BatchCancelTasks
+   */
+  batchCancelTasks: {
+    methodKind: "unary";
+    input: typeof BatchCancelTasksRequestSchema;
+    output: typeof BatchCancelTasksResponseSchema;
+  },
+  /**
+   * Retries the tasks that a filter finds, each as RetryTask does: all of them or none. One call takes up to 1,000; its
+   * answer says whether there are more.
+   *
+   * @generated from rpc drover.v1.TaskService.BatchRetryTasks
+   */
+  batchRetryTasks: {
+    methodKind: "unary";
+    input: typeof BatchRetryTasksRequestSchema;
+    output: typeof BatchRetryTasksResponseSchema;
   },
 }>;
 

@@ -1,6 +1,6 @@
-import { type Agent, AgentStatus, Liveness } from "../../../gen/drover/v1/agent_pb.js";
+import { type Agent, AgentStatus, Cordon, Liveness } from "../../../gen/drover/v1/agent_pb.js";
 import { msOf } from "../format.ts";
-import { livenessWords, statusWords, type Tone, type Word, wordOf } from "../words.ts";
+import { cordonWords, livenessWords, statusWords, type Tone, type Word, wordOf } from "../words.ts";
 
 /** An agent as lists show it: what is searched, sorted and coloured is worked out once, not at every look. */
 export interface AgentRow {
@@ -22,6 +22,8 @@ export function rowOf(agent: Agent): AgentRow {
   const liveness = wordOf(livenessWords, agent.liveness);
   const labels = Object.entries(agent.labels).map(([key, value]) => `${key}=${value}`);
   const words = [agent.name, status.label, liveness.label, ...labels, ...agent.capabilities];
+  if (agent.cordon > Cordon.NONE) words.push(wordOf(cordonWords, agent.cordon).label);
+  for (const oddity of ["deaf", "mute", "flapping"] as const) if (agent[oddity]) words.push(oddity);
   return {
     agent,
     name: agent.name,
@@ -34,18 +36,23 @@ export function rowOf(agent: Agent): AgentRow {
   };
 }
 
-function toneOf({ status, liveness }: Agent): Tone {
+/** It reaches the server, and something is the matter with how. */
+const isOdd = ({ deaf, mute, flapping }: Agent): boolean => deaf || mute || flapping;
+
+function toneOf(agent: Agent): Tone {
+  const { status, liveness } = agent;
   if (status === AgentStatus.ERROR) return "bad";
   if (liveness === Liveness.OFFLINE) return "bad";
-  if (liveness === Liveness.STALE) return "warn";
+  if (liveness === Liveness.STALE || isOdd(agent)) return "warn";
   if (liveness === Liveness.NEVER) return "quiet";
   return wordOf(statusWords, status).tone;
 }
 
-function rankOf({ status, liveness, recentErrors }: Agent): number {
+function rankOf(agent: Agent): number {
+  const { status, liveness, recentErrors } = agent;
   const errors = Math.min(recentErrors?.count ?? 0, 99) / 100;
   if (status === AgentStatus.ERROR) return 5 + errors;
   if (liveness === Liveness.OFFLINE) return 4 + errors;
-  if (liveness === Liveness.STALE) return 3 + errors;
+  if (liveness === Liveness.STALE || isOdd(agent)) return 3 + errors;
   return (recentErrors?.count ?? 0) > 0 ? 2 + errors : liveness === Liveness.NEVER ? 0 : 1;
 }

@@ -36,6 +36,8 @@ export function applyEvent(event: Event): boolean {
     case "agent.cordoned":
     case "agent.draining":
     case "agent.uncordoned":
+    case "agent.flapping_started":
+    case "agent.flapping_ended":
     case "error.reported":
       return true;
     default:

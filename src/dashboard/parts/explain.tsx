@@ -1,6 +1,7 @@
 import type { Explanation } from "../../../gen/drover/v1/explanation_pb.js";
 import { useResource } from "../live/resource.ts";
 import { topics } from "../live/topics.ts";
+import { ToldText } from "./told-text.tsx";
 
 interface ExplainProps {
   /** Name or id of what is explained. */
@@ -13,20 +14,30 @@ export function Explain({ of, read }: ExplainProps) {
   const explanation = useResource(`explain ${of}`, read, { everyMs: 5000, when: topics.any });
   const reading = explanation.reading.value;
   if (reading.kind !== "ready" || reading.value === undefined) return null;
-  const { summary, reasons } = reading.value;
+  const { summary } = reading.value;
+  // The summary often is the weightiest reason; nothing is said twice.
+  const reasons = reading.value.reasons.filter(({ message }) => message !== summary);
   return (
     <section class="explain" aria-label="Explanation">
       <p>
-        <strong>{summary}</strong>
+        <strong>
+          <ToldText text={summary} />
+        </strong>
       </p>
       {reasons.length > 1 && (
         <ul>
           {reasons.map((reason) => (
-            <li key={`${reason.code} ${reason.subject}`}>{reason.message}</li>
+            <li key={`${reason.code} ${reason.subject}`}>
+              <ToldText text={reason.message} />
+            </li>
           ))}
         </ul>
       )}
-      {reasons.length === 1 && reasons[0]?.message !== summary && <p class="faint">{reasons[0]?.message}</p>}
+      {reasons.length === 1 && (
+        <p class="faint">
+          <ToldText text={reasons[0]?.message ?? ""} />
+        </p>
+      )}
     </section>
   );
 }

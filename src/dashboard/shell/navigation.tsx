@@ -1,4 +1,5 @@
 import { useComputed } from "@preact/signals";
+import { count, measure } from "../format.ts";
 import { agentRows } from "../live/fleet-store.ts";
 import { Icon } from "../parts/icon.tsx";
 import { href, viewName } from "../router.ts";
@@ -26,8 +27,8 @@ export function Navigation() {
               <Icon name={icon} />
               <span>{label}</span>
               {name === "fleet" && troubled.value > 0 && (
-                <b class="bubble" title={`${troubled.value} in trouble`}>
-                  {troubled}
+                <b class="bubble" title={`${count(troubled.value)} in trouble`}>
+                  {measure(troubled.value)}
                 </b>
               )}
             </a>

@@ -12,6 +12,7 @@ import { TasksView } from "../views/tasks/tasks-view.tsx";
 import { TokensView } from "../views/tokens/tokens-view.tsx";
 import { TrackersView } from "../views/trackers/trackers-view.tsx";
 import { Header } from "./header.tsx";
+import { LostConnection } from "./lost-connection.tsx";
 import { Navigation } from "./navigation.tsx";
 import { NotFound } from "./not-found.tsx";
 import { Palette } from "./palette.tsx";
@@ -34,6 +35,7 @@ export function Shell() {
       <Navigation />
       <Header />
       <main ref={main} id="main" tabIndex={-1} key={place.value.path.join("/")}>
+        <LostConnection />
         <View />
       </main>
       <Palette />

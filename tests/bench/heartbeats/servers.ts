@@ -50,10 +50,16 @@ export interface BenchServer extends Running {
   readonly pid: number;
   readonly grpcAddress: string;
   readonly httpUrl: string;
+  /** Ends it without a word, for good. */
+  kill(): Promise<void>;
 }
 
 /** `drover serve` of this checkout or another one, on the bench's database. */
-export async function startDrover(databaseUrl: string, root?: string): Promise<BenchServer> {
+export async function startDrover(
+  databaseUrl: string,
+  root?: string,
+  settings: Readonly<Record<string, string>> = {},
+): Promise<BenchServer> {
   const dataDir = await mkdtemp(join(tmpdir(), "drover-bench-"));
   const server = spawnServe(
     {
@@ -61,6 +67,7 @@ export async function startDrover(databaseUrl: string, root?: string): Promise<B
       DROVER_DATA_DIR: dataDir,
       DROVER_HTTP_ADDR: "127.0.0.1:0",
       DROVER_GRPC_ADDR: "127.0.0.1:0",
+      ...settings,
       ...(process.env.BENCH_NODE_OPTIONS !== undefined && {
         NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS,
       }),
@@ -72,6 +79,11 @@ export async function startDrover(databaseUrl: string, root?: string): Promise<B
     pid: server.pid,
     httpUrl,
     grpcAddress,
+    async kill() {
+      server.kill("SIGKILL");
+      await server.exited;
+      await rm(dataDir, { recursive: true, force: true });
+    },
     async stop() {
       server.kill("SIGTERM");
       await server.exited;

@@ -1,16 +1,16 @@
-import { Cordon } from "../../../../gen/drover/v1/agent_pb.js";
 import { fleet } from "../../api/clients.ts";
 import { isOperator } from "../../api/session.ts";
 import { useResource } from "../../live/resource.ts";
 import { topics } from "../../live/topics.ts";
-import { Badge, Tag } from "../../parts/badge.tsx";
+import { Badge } from "../../parts/badge.tsx";
 import { CopyText } from "../../parts/copy.tsx";
 import { Empty } from "../../parts/empty.tsx";
 import { Explain } from "../../parts/explain.tsx";
 import { Icon } from "../../parts/icon.tsx";
 import { ReadingView } from "../../parts/reading-view.tsx";
 import { href } from "../../router.ts";
-import { cordonWords, livenessWords, statusWords, wordOf } from "../../words.ts";
+import { livenessWords, statusWords, wordOf } from "../../words.ts";
+import { ConditionTags } from "../fleet/condition-tags.tsx";
 import { AgentActions } from "./agent-actions.tsx";
 import { AgentAudit } from "./agent-audit.tsx";
 import { AgentErrors } from "./agent-errors.tsx";
@@ -41,13 +41,7 @@ export function AgentView({ name }: { name: string }) {
             <h1>{value.name}</h1>
             <Badge word={wordOf(statusWords, value.status)} />
             <Badge word={wordOf(livenessWords, value.liveness)} />
-            {value.cordon > Cordon.NONE && (
-              <Tag tone="warn" title={value.cordonReason}>
-                {wordOf(cordonWords, value.cordon).label}
-              </Tag>
-            )}
-            {value.deaf && <Tag tone="warn">Deaf</Tag>}
-            {value.mute && <Tag tone="warn">Mute</Tag>}
+            <ConditionTags agent={value} />
             {isOperator.value && <AgentActions agent={value} onDone={() => agent.refresh()} />}
           </div>
           <Explain of={name} read={async () => (await fleet.explainAgent({ agent: name })).explanation} />

@@ -3,7 +3,7 @@ import { useSignal } from "@preact/signals";
 import { allPages } from "../../api/all-pages.ts";
 import { events } from "../../api/clients.ts";
 import { sentenceOf } from "../../api/failure.ts";
-import { plural } from "../../format.ts";
+import { count, plural } from "../../format.ts";
 import { serverNow } from "../../live/clock.ts";
 import { useResource } from "../../live/resource.ts";
 import { say } from "../../live/toasts.ts";
@@ -112,7 +112,9 @@ function Export({ query }: { query: URLSearchParams }) {
       const name = `drover-audit-${new Date(serverNow()).toISOString().slice(0, 19).replaceAll(":", "")}`;
       if (kind === "csv") saveAs(`${name}.csv`, "text/csv", toCsv(entries));
       else saveAs(`${name}.jsonl`, "application/x-ndjson", toJsonLines(entries));
-      say(`${plural(entries.length, "entry", "entries")} exported.`);
+      const most = EXPORT_PAGES * 1000;
+      if (entries.length < most) say(`${plural(entries.length, "entry", "entries")} exported.`);
+      else say(`The newest ${count(most)} entries exported; narrow them down for older ones.`, "warn");
     } catch (error) {
       say(sentenceOf(error), "bad");
     } finally {

@@ -1,3 +1,4 @@
+import type { Agent } from "../../../../gen/drover/v1/agent_pb.js";
 import type { AgentRow } from "../../live/agent-row.ts";
 
 export interface FleetFilter {
@@ -13,7 +14,7 @@ export interface Condition {
   readonly key: string;
   readonly label: string;
   readonly explains: string;
-  readonly holds: (row: AgentRow) => boolean;
+  readonly holds: (agent: Agent) => boolean;
 }
 
 export const sortOrders = {
@@ -36,7 +37,7 @@ export function filterAgents(
   for (const row of rows) {
     if (filter.statuses.size > 0 && !filter.statuses.has(row.status.key)) continue;
     if (filter.livenesses.size > 0 && !filter.livenesses.has(row.liveness.key)) continue;
-    if (chosen.length > 0 && !chosen.some(({ holds }) => holds(row))) continue;
+    if (chosen.length > 0 && !chosen.some(({ holds }) => holds(row.agent))) continue;
     if (words.every((word) => row.text.includes(word))) found.push(row);
   }
   return found;

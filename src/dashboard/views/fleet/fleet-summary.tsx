@@ -17,7 +17,7 @@ export function FleetSummary({ rows, filter }: { rows: readonly AgentRow[]; filt
   for (const row of rows) {
     add(`liveness ${row.liveness.key}`);
     add(`status ${row.status.key}`);
-    for (const { key, holds } of conditions) if (holds(row)) add(`only ${key}`);
+    for (const { key, holds } of conditions) if (holds(row.agent)) add(`only ${key}`);
   }
   const of = (group: string, key: string): number => counts.get(`${group} ${key}`) ?? 0;
   return (

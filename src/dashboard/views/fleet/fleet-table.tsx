@@ -4,12 +4,12 @@ import { ago, measure, percent } from "../../format.ts";
 import type { AgentRow } from "../../live/agent-row.ts";
 import { now } from "../../live/clock.ts";
 import { PROGRESS, sampleRound, samplesOf } from "../../live/fleet-store.ts";
-import { Badge, Tag } from "../../parts/badge.tsx";
+import { Badge } from "../../parts/badge.tsx";
 import { Sparkline } from "../../parts/sparkline.tsx";
 import { VirtualRows } from "../../parts/virtual-rows.tsx";
 import { href } from "../../router.ts";
 import { severityWords, wordOf } from "../../words.ts";
-import { conditions } from "./conditions.ts";
+import { ConditionTags } from "./condition-tags.tsx";
 
 const WIDE_ROW = 40;
 const NARROW_ROW = 68;
@@ -51,18 +51,13 @@ export function FleetTable({ rows }: { rows: readonly AgentRow[] }) {
 
 function Row({ row, index }: { row: AgentRow; index: number }) {
   const { agent } = row;
-  const told = conditions.filter(({ key, holds }) => key !== "failing" && holds(row));
   return (
     <div class="grid-row" role="row" aria-rowindex={index + 2} data-agent={row.name} data-tone={row.tone}>
       <span role="cell" class="cell-name">
         <a class="stretched" href={href(["agents", row.name])} title={row.name}>
           {row.name}
         </a>
-        {told.map(({ key, label, explains }) => (
-          <Tag key={key} tone="warn" title={explains}>
-            {label}
-          </Tag>
-        ))}
+        <ConditionTags agent={agent} />
       </span>
       <span role="cell" class="cell-status">
         <Badge word={row.status} />

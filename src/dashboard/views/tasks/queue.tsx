@@ -5,6 +5,7 @@ import { tasks } from "../../api/clients.ts";
 import { count, plural } from "../../format.ts";
 import { useResource } from "../../live/resource.ts";
 import { topics } from "../../live/topics.ts";
+import { href } from "../../router.ts";
 import { stateWords, wordOf } from "../../words.ts";
 
 const open = [TaskState.RUNNING, TaskState.LEASED, TaskState.PENDING] as const;
@@ -17,7 +18,7 @@ export function Queue() {
     "queue",
     async () =>
       await allPages(
-        (page) => tasks.listTasks({ ...page, state: [...open] }),
+        (page) => tasks.listTasks({ ...page, state: [...open, TaskState.QUARANTINED] }),
         (page) => page.tasks,
         COUNTED_PAGES,
       ),
@@ -25,8 +26,10 @@ export function Queue() {
   );
   const reading = list.reading.value;
   if (reading.kind !== "ready") return <div class="queue skeleton" aria-hidden="true" />;
-  const { value: found } = reading;
-  const more = found.length >= COUNTED_PAGES * 1000 ? "+" : "";
+  const { value } = reading;
+  const found = value.filter(({ state }) => state !== TaskState.QUARANTINED);
+  const quarantined = value.length - found.length;
+  const more = value.length >= COUNTED_PAGES * 1000 ? "+" : "";
   const levels = Array.from({ length: 10 }, (_, index) => 9 - index).map((priority) => ({
     priority,
     tasks: found.filter((task) => task.priority === priority),
@@ -44,6 +47,18 @@ export function Queue() {
             {wordOf(stateWords, state).label.toLowerCase()}
           </span>
         ))}
+        {quarantined > 0 && (
+          <a
+            href={href(["tasks"], { state: "quarantined" })}
+            title="They took down several agents and wait for somebody"
+          >
+            <b class="number">
+              {count(quarantined)}
+              {more}
+            </b>
+            quarantined
+          </a>
+        )}
       </div>
       <div class="queue-levels" role="list">
         {levels.map((level) => (

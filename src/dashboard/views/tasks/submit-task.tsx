@@ -45,7 +45,7 @@ async function submit(form: FormData): Promise<string> {
     ...(text("timeout") !== "" && { timeout: { seconds: BigInt(text("timeout")) } }),
   });
   if (answer.task !== undefined) go(["tasks", answer.task.id]);
-  return "The task waits for an agent.";
+  return "The task was submitted.";
 }
 
 function readPayload(text: string) {

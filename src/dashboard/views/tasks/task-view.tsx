@@ -50,7 +50,12 @@ export function TaskView({ id }: { id: string }) {
                 <ValueView value={value.payload} none="It has no payload." />
               </Panel>
               <Panel title="Result">
-                <ValueView value={value.result} none="There is no result yet." />
+                <ValueView
+                  value={value.result}
+                  none={
+                    value.finishedAt === undefined ? "There is no result yet." : "It ended without a result."
+                  }
+                />
               </Panel>
               <StaleResults task={value} />
               {value.checkpoint !== undefined && (
@@ -96,6 +101,7 @@ function Work({ task }: { task: Task }) {
 }
 
 function Facts({ task }: { task: Task }) {
+  const isOver = task.finishedAt !== undefined;
   return (
     <Panel title="Facts">
       <dl class="facts">
@@ -115,7 +121,7 @@ function Facts({ task }: { task: Task }) {
         <dd>
           {task.attempt === 0 ? <span class="faint">none yet</span> : task.attempt}
           <span class="faint">
-            {" "}
+            {", "}
             {task.retries} of {plural(task.maxRetries, "retry", "retries")} used
             {task.losses > 0 && `, ${plural(task.losses, "agent")} lost`}
           </span>
@@ -126,7 +132,7 @@ function Facts({ task }: { task: Task }) {
         </dd>
         <dt>Started</dt>
         <dd>
-          <TimeAgo time={task.startedAt} none="not yet" />
+          <TimeAgo time={task.startedAt} none={isOver ? "not reported" : "not yet"} />
         </dd>
         <dt>Finished</dt>
         <dd>

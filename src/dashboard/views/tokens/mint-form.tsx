@@ -6,7 +6,7 @@ import { sentenceOf } from "../../api/failure.ts";
 import { CopyText } from "../../parts/copy.tsx";
 
 const roles = [
-  { role: TokenRole.VIEWER, label: "Viewer: sees everything but tokens" },
+  { role: TokenRole.VIEWER, label: "Viewer: looks, changes nothing" },
   { role: TokenRole.OPERATOR, label: "Operator: may do everything" },
   { role: TokenRole.RUNNER, label: "Runner: runs heartbeat passes" },
   { role: TokenRole.ENROLLMENT, label: "Enrollment: makes agents" },
@@ -57,8 +57,8 @@ export function MintForm({ onMinted }: { onMinted: () => void }) {
         </select>
       </label>
       <label class="field short">
-        <span>Lives for</span>
-        <input name="ttl" placeholder="30d; empty: no end" autoComplete="off" />
+        <span>Lives for, such as 30d</span>
+        <input name="ttl" placeholder="no end" autoComplete="off" />
       </label>
       {role.value === TokenRole.ENROLLMENT && (
         <label class="field short">

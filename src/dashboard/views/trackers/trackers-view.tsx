@@ -62,8 +62,14 @@ function AddTracker({ onDone }: { onDone: () => void }) {
       cancel="Cancel"
       onDone={onDone}
       run={async (form) => {
-        const repository = String(form.get("repository") ?? "").trim();
-        await trackers.createTracker({ kind: TrackerKind.GITHUB, repository });
+        const text = (name: string): string => String(form.get(name) ?? "").trim();
+        const repository = text("repository");
+        await trackers.createTracker({
+          kind: TrackerKind.GITHUB,
+          repository,
+          baseUrl: text("base-url"),
+          ...(text("label") !== "" && { rule: { label: text("label"), taskKind: text("task-kind") } }),
+        });
         return `${repository} is read at the next pass.`;
       }}
     >
@@ -71,6 +77,20 @@ function AddTracker({ onDone }: { onDone: () => void }) {
         <span>Repository</span>
         <input name="repository" required placeholder="owner/name" autoComplete="off" spellcheck={false} />
       </label>
+      <label class="field">
+        <span>Address of the API; empty: GitHub's own</span>
+        <input name="base-url" type="url" autoComplete="off" placeholder="https://git.example.com/api/v3" />
+      </label>
+      <div class="field-row">
+        <label class="field">
+          <span>Label that makes a task</span>
+          <input name="label" autoComplete="off" placeholder="none" />
+        </label>
+        <label class="field">
+          <span>Kind of that task</span>
+          <input name="task-kind" autoComplete="off" spellcheck={false} placeholder="triage" />
+        </label>
+      </div>
     </Action>
   );
 }
@@ -82,9 +102,15 @@ function TrackerRow({ tracker, onDone }: { tracker: Tracker; onDone: () => void 
       <Badge word={wordOf(syncWords, tracker.syncState)} />
       {tracker.disabled && <Tag tone="quiet">disabled</Tag>}
       <span class="faint">{tracker.syncDetail}</span>
+      {tracker.rule !== undefined && (
+        <span class="faint">
+          {tracker.rule.label} makes {tracker.rule.taskKind}
+        </span>
+      )}
       <span class="faint right number">
         synced <TimeAgo time={tracker.syncedAt} />
       </span>
+      {isOperator.value && <Pause tracker={tracker} onDone={onDone} />}
       {isOperator.value && (
         <Action
           label="Remove"
@@ -102,5 +128,26 @@ function TrackerRow({ tracker, onDone }: { tracker: Tracker; onDone: () => void 
         </Action>
       )}
     </li>
+  );
+}
+
+function Pause({ tracker, onDone }: { tracker: Tracker; onDone: () => void }) {
+  const { id, repository, disabled } = tracker;
+  return (
+    <Action
+      label={disabled ? "Enable" : "Disable"}
+      question={disabled ? `Read ${repository} again?` : `Leave ${repository} out?`}
+      onDone={onDone}
+      run={async () => {
+        await trackers.updateTracker({ tracker: id, disabled: !disabled });
+        return disabled ? `${repository} is read at the next pass.` : `Passes leave ${repository} out.`;
+      }}
+    >
+      <p>
+        {disabled
+          ? "The next pass reads it, from where the last one ended."
+          : "Passes leave it out until it is enabled again. Its issues stay as they are."}
+      </p>
+    </Action>
   );
 }
