@@ -103,13 +103,13 @@ export class Watch implements Follower {
     this.#leave();
   }
 
-  /** Joins the feed; false where there is more to catch up. */
+  /** Joins the feed; false where there is more to catch up, or no room for what the feed has for it already. */
   #follow(): boolean {
+    if (this.#outbox.room === 0) return false;
     this.#behind = Promise.withResolvers();
-    if (!this.#parts.feed.join(this, this.#epoch, this.#seq)) {
-      this.#behind = undefined;
-      return false;
-    }
+    if (!this.#parts.feed.join(this, this.#epoch, this.#seq)) this.#behind = undefined;
+    // Left again at once, for want of room: joining over and over would leave the server no turn for anything else.
+    if (this.#behind === undefined) return false;
     // Whoever has caught up hears so: the first frame of a watch that starts now, and a place to resume from.
     const isAtEnd = this.#seq >= this.#knownLast && this.#outbox.room > 0;
     if (isAtEnd && this.#sentSeq !== this.#seq) this.#sendBookmark();
