@@ -41,6 +41,7 @@ import { createGrpcDoor } from "./doors/grpc-door.ts";
 import { createHealthService, HealthState } from "./doors/health.ts";
 import { createMetricsPage } from "./doors/metrics-page.ts";
 import { createProbes } from "./doors/probes.ts";
+import { createReadiness } from "./doors/readiness.ts";
 import { createReflectionServices } from "./doors/reflection.ts";
 import { createRestDoor, restContextValues } from "./doors/rest-door.ts";
 import { createSignIn } from "./doors/sign-in.ts";
@@ -166,7 +167,12 @@ export function createControlPlane(
   const lastUsed = new LastUsedRecorder(db, (error) =>
     logger.warn({ err: error }, "uses of tokens were not noted"),
   );
-  const health = new HealthState();
+  const findNotReady = createReadiness({
+    database: () => findSchemaProblem(database),
+    events: () => findSequencerProblem(db),
+    server: async () => health.problem,
+  });
+  const health: HealthState = new HealthState(async () => (await findNotReady()).length === 0);
   const report = (problem: string, error: unknown) => logger.warn({ err: error }, problem);
   const validate = createMessageValidator();
   const pacer = createPacer(database, config, logger);
@@ -229,11 +235,7 @@ export function createControlPlane(
     handlers: [
       createRestDoor(transcoder),
       docs,
-      createProbes({
-        database: () => findSchemaProblem(database),
-        events: () => findSequencerProblem(db),
-        server: async () => health.problem,
-      }),
+      createProbes(findNotReady),
       createMetricsPage(() => measured.metrics.page()),
       ...createPages(database, codes),
     ],

@@ -1,3 +1,4 @@
+import type { FindNotReady } from "./readiness.ts";
 import {
   rawPathOf,
   sendJson,
@@ -7,24 +8,15 @@ import {
   type WebResponse,
 } from "./web-handler.ts";
 
-/** Asks whether one thing is ready: undefined when it is, otherwise a sentence that says what is missing. */
-export type ReadinessCheck = () => Promise<string | undefined>;
-
-/** How long a readiness check may take before it counts as failed, in milliseconds. */
-const CHECK_TIMEOUT_MS = 2000;
-
 /**
- * `/healthz`, which says that the process lives, and `/readyz`, which asks every check and answers 503 with the
- * names and reasons of those that are not ready.
+ * `/healthz`, which says that the process lives, and `/readyz`, which answers 503 with the names and reasons of
+ * what is not ready.
  */
-export function createProbes(checks: Readonly<Record<string, ReadinessCheck>>): WebHandler {
+export function createProbes(findNotReady: FindNotReady): WebHandler {
   return createGetRoutes({
     "/healthz": async (_request, response) => sendJson(response, 200, { status: "ok" }),
     "/readyz": async (_request, response) => {
-      const answers = await Promise.all(
-        Object.entries(checks).map(async ([name, check]) => ({ name, reason: await reasonOf(check) })),
-      );
-      const notReady = answers.filter(({ reason }) => reason !== undefined);
+      const notReady = await findNotReady();
       if (notReady.length === 0) sendJson(response, 200, { status: "ok" });
       else sendJson(response, 503, { status: "unavailable", notReady });
     },
@@ -47,19 +39,4 @@ export function createGetRoutes(
     }
     return true;
   };
-}
-
-async function reasonOf(check: ReadinessCheck): Promise<string | undefined> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<string>((resolve) => {
-    timer = setTimeout(() => resolve("no answer in time"), CHECK_TIMEOUT_MS);
-  });
-  try {
-    return await Promise.race([check(), late]);
-  } catch {
-    // What a check throws is for its own log: this path is open to anyone.
-    return "the check failed";
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -5,6 +5,7 @@ import { createClient } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { serve } from "../../src/doors/door.ts";
 import { createGetRoutes, createProbes } from "../../src/doors/probes.ts";
+import { createReadiness } from "../../src/doors/readiness.ts";
 import { createRestDoor } from "../../src/doors/rest-door.ts";
 import { sendHeaders, sendJson, type WebHandler } from "../../src/doors/web-handler.ts";
 import { EchoService } from "../helpers/echo-service.ts";
@@ -32,13 +33,15 @@ beforeAll(async () => {
   doors = await openDoors({
     services: [serve(EchoService, { say: ({ text }) => ({ text }) })],
     handlers: [
-      createProbes({
-        database: async () => missing.database,
-        relay: async () => {
-          if (missing.relay === "throws") throw new Error("secret inside");
-          return missing.relay;
-        },
-      }),
+      createProbes(
+        createReadiness({
+          database: async () => missing.database,
+          relay: async () => {
+            if (missing.relay === "throws") throw new Error("secret inside");
+            return missing.relay;
+          },
+        }),
+      ),
       createGetRoutes({ "/page": async (_request, response) => sendJson(response, 200, { page: true }) }),
       rest,
       fails,

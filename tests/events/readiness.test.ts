@@ -1,4 +1,7 @@
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.js";
 import { startControlPlane, type TestControlPlane } from "../helpers/control-plane.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 
@@ -13,8 +16,23 @@ const readiness = async () => {
   return { status: answer.status, body: await answer.json() };
 };
 
+const ofHealth = async (service = "") =>
+  (
+    await createClient(Health, createGrpcTransport({ baseUrl: `http://${server.grpcAddress}` })).check({
+      service,
+    })
+  ).status;
+
 test("a server is ready while events get their numbers, and says for how long they have not", async () => {
   expect(await readiness()).toEqual({ status: 200, body: { status: "ok" } });
+  expect(await ofHealth()).toBe(Status.SERVING);
+  const abort = new AbortController();
+  const transport = createGrpcTransport({ baseUrl: server.httpUrl });
+  const watch = createClient(Health, transport)
+    .watch({ service: "drover.v1.AgentService" }, { signal: abort.signal })
+    [Symbol.asyncIterator]();
+  const watched = async () => (await watch.next()).value?.status;
+  expect(await watched()).toBe(Status.SERVING);
   await server.database`
     CREATE FUNCTION refuse_numbers() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN RAISE EXCEPTION 'no numbers today'; END $$`;
@@ -38,6 +56,15 @@ test("a server is ready while events get their numbers, and says for how long th
       notReady: [{ name: "events", reason: expect.stringMatching(/^an event has waited \S+ for its place/) }],
     },
   });
+  // Whoever asks or watches by the standard service hears the same, of every service.
+  expect(await watched()).toBe(Status.NOT_SERVING);
+  expect([await ofHealth(), await ofHealth("drover.v1.TaskService")]).toEqual([
+    Status.NOT_SERVING,
+    Status.NOT_SERVING,
+  ]);
   await server.database`DROP TRIGGER refuse_numbers ON events`;
   await waitFor(async () => (await readiness()).status === 200);
+  expect(await watched()).toBe(Status.SERVING);
+  expect(await ofHealth()).toBe(Status.SERVING);
+  abort.abort();
 });
