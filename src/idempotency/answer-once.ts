@@ -14,13 +14,17 @@ import { invalidField } from "../runtime/refusal.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import { answeredRequests } from "../storage/schema.ts";
 
-/** A mutation that a request_id can make harmless to retry. */
-export interface OnceCall<In extends DescMessage, Out extends DescMessage> {
+/** A call by what its request_id is compared. */
+export interface IdentifiedCall<In extends DescMessage> {
   caller: Caller;
   /** Name of the RPC. */
   method: string;
   input: In;
   request: MessageShape<In> & { requestId: string };
+}
+
+/** A mutation that a request_id can make harmless to retry. */
+export interface OnceCall<In extends DescMessage, Out extends DescMessage> extends IdentifiedCall<In> {
   output: Out;
   /** What the call does, in the transaction that also remembers its answer. */
   run: (tx: Tx) => Promise<MessageInitShape<Out>>;
@@ -49,6 +53,35 @@ export async function answerOnce<In extends DescMessage, Out extends DescMessage
   });
 }
 
+/** A call that keeps a transaction of its own, and notes in it that it was made. */
+export interface Once {
+  /** Undefined the first time, which then is under way; later what was noted of it. Waits while the first is under way. */
+  begin(tx: Tx): Promise<Uint8Array | undefined>;
+  /** Notes what a repeat has to know. */
+  keep(tx: Tx, note: Uint8Array): Promise<void>;
+  /** It has had no effect: the id is free. */
+  forget(tx: Tx): Promise<void>;
+}
+
+/** For a call that names a request_id; undefined for one that names none. */
+export function createOnce<In extends DescMessage>(call: IdentifiedCall<In>): Once | undefined {
+  if (call.request.requestId === "") return undefined;
+  const requestHash = hashRequest(call);
+  return {
+    begin: async (tx) =>
+      (await claimRequestId(tx, call, requestHash)) ? undefined : await recall(tx, call, requestHash),
+    async keep(tx, note) {
+      await tx
+        .update(answeredRequests)
+        .set({ response: Buffer.from(note) })
+        .where(key(call));
+    },
+    async forget(tx) {
+      await tx.delete(answeredRequests).where(key(call));
+    },
+  };
+}
+
 async function runOrRecall<In extends DescMessage, Out extends DescMessage>(
   tx: Tx,
   call: OnceCall<In, Out>,
@@ -64,19 +97,19 @@ async function runOrRecall<In extends DescMessage, Out extends DescMessage>(
     // A message is one of its own initial shapes; the generic parameter hides that.
     return answer as MessageInitShape<Out>;
   }
-  const remembered = await recall(tx, call, requestHash);
+  const remembered = fromBinary(call.output, await recall(tx, call, requestHash));
   if (call.secret !== undefined) return await call.secret.renew(tx, remembered);
   return remembered as MessageInitShape<Out>;
 }
 
-function hashRequest<In extends DescMessage, Out extends DescMessage>(call: OnceCall<In, Out>): Buffer {
+function hashRequest<In extends DescMessage>(call: IdentifiedCall<In>): Buffer {
   return createHash("sha256").update(toBinary(call.input, call.request)).digest();
 }
 
 /** False where the id was used before. Waits while a transaction that uses it is under way. */
-async function claimRequestId<In extends DescMessage, Out extends DescMessage>(
+async function claimRequestId<In extends DescMessage>(
   tx: Tx,
-  call: OnceCall<In, Out>,
+  call: IdentifiedCall<In>,
   requestHash: Buffer,
 ): Promise<boolean> {
   const rows = await tx
@@ -93,7 +126,7 @@ async function claimRequestId<In extends DescMessage, Out extends DescMessage>(
   return rows.length > 0;
 }
 
-function key<In extends DescMessage, Out extends DescMessage>(call: OnceCall<In, Out>) {
+function key<In extends DescMessage>(call: IdentifiedCall<In>) {
   return and(
     eq(answeredRequests.projectId, call.caller.projectId),
     eq(answeredRequests.tokenId, call.caller.tokenId),
@@ -113,17 +146,17 @@ async function remember<In extends DescMessage, Out extends DescMessage>(
     .where(key(call));
 }
 
-async function recall<In extends DescMessage, Out extends DescMessage>(
+async function recall<In extends DescMessage>(
   tx: Tx,
-  call: OnceCall<In, Out>,
+  call: IdentifiedCall<In>,
   requestHash: Buffer,
-): Promise<MessageShape<Out>> {
+): Promise<Uint8Array> {
   const [row] = await tx.select().from(answeredRequests).where(key(call));
   if (row?.response == null) throw new Error(`the answer of ${call.method} was not remembered`);
   if (!row.requestHash.equals(requestHash)) {
     throw invalidField("request_id", "was used for a different request in the last 24 hours");
   }
-  return fromBinary(call.output, row.response);
+  return row.response;
 }
 
 /** Forgets answers older than 24 hours, a batch at a time; resolves to the number forgotten. */

@@ -1,7 +1,14 @@
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+import {
+  type AgentService,
+  ClaimTasksRequestSchema,
+  CompleteTaskRequestSchema,
+  FailTaskRequestSchema,
+  UpdateTaskRequestSchema,
+} from "../../gen/drover/v1/agent_service_pb.js";
 import { scrubContext, scrubText } from "../error-reports/scrub-secrets.ts";
+import { createOnce } from "../idempotency/answer-once.ts";
 import { callerWithRole } from "../identity/caller.ts";
 import { packJson } from "../runtime/json-value.ts";
 import { invalidField } from "../runtime/refusal.ts";
@@ -21,7 +28,9 @@ export function createLoanRpc(loans: LoanService): LoanRpc {
     async claimTasks(request, context) {
       const caller = callerWithRole(context, "agent");
       const { kinds, max, wait } = request;
-      const wish = { kinds, max: max === 0 ? 1 : max, waitMs: wait === undefined ? 0 : durationMs(wait) };
+      const once = createOnce({ caller, method: "ClaimTasks", input: ClaimTasksRequestSchema, request });
+      const waitMs = wait === undefined ? 0 : durationMs(wait);
+      const wish = { kinds, max: max === 0 ? 1 : max, waitMs, once };
       const tasks = await loans.claim(caller, wish, context.signal);
       return { tasks: tasks.map(taskToMessage) };
     },
@@ -29,11 +38,9 @@ export function createLoanRpc(loans: LoanService): LoanRpc {
     async updateTask(request, context) {
       const caller = callerWithRole(context, "agent");
       const { progress, detail, checkpoint } = request;
-      const lease = await loans.update(caller, taskUuid(request.task), request.leaseEpoch, {
-        progress,
-        detail,
-        checkpoint: packJson(checkpoint),
-      });
+      const said = { progress, detail, checkpoint: packJson(checkpoint) };
+      const once = createOnce({ caller, method: "UpdateTask", input: UpdateTaskRequestSchema, request });
+      const lease = await loans.update(caller, taskUuid(request.task), request.leaseEpoch, said, once);
       return { lease: { epoch: lease.leaseEpoch, remaining: durationFromMs(lease.remainingMs) } };
     },
 
@@ -44,21 +51,22 @@ export function createLoanRpc(loans: LoanService): LoanRpc {
         taskUuid(request.task),
         request.leaseEpoch,
         packJson(request.result),
+        createOnce({ caller, method: "CompleteTask", input: CompleteTaskRequestSchema, request }),
       );
       return { task: taskToMessage(task) };
     },
 
     async failTask(request, context) {
       const caller = callerWithRole(context, "agent");
-      const { error, retryable = true } = request;
+      const { error, retryable = true, requestId } = request;
       if (error === undefined) throw invalidField("error", "is needed");
       // A google.protobuf.Struct reaches handlers as the JSON object that it is.
       const sent = error.context as JsonObject | undefined;
       const scrubbed = { message: scrubText(error.message), context: sent && scrubContext(sent) };
-      const failure = { error: scrubbed, retryable };
-      return {
-        task: taskToMessage(await loans.fail(caller, taskUuid(request.task), request.leaseEpoch, failure)),
-      };
+      const failure = { error: scrubbed, retryable, requestId };
+      const once = createOnce({ caller, method: "FailTask", input: FailTaskRequestSchema, request });
+      const task = await loans.fail(caller, taskUuid(request.task), request.leaseEpoch, failure, once);
+      return { task: taskToMessage(task) };
     },
   };
 }

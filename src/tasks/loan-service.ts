@@ -1,5 +1,6 @@
 import { lockAgent, readOffer, shareAgent, shareTaker } from "../agents/agent-service.ts";
 import type { CordonChange } from "../agents/cordon-service.ts";
+import type { Once } from "../idempotency/answer-once.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import { confirmCaller } from "../identity/confirm-caller.ts";
 import type { PackedJson } from "../runtime/json-value.ts";
@@ -11,13 +12,13 @@ import { claimDue } from "./claim-store.ts";
 import { type CompletionWriter, successOf } from "./completion-writer.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
-import { completeLoan, type LoanKey, lockLoan, type Progress, renewLoans } from "./loan-store.ts";
+import { completeLoan, type LoanKey, lockLoan, type Progress, readLoans, renewLoans } from "./loan-store.ts";
 import type { Offer } from "./match-task.ts";
 import { findClaimBar } from "./may-claim.ts";
 import type { Backoff } from "./task.ts";
 import { recordChanges, type TaskChange } from "./task-change.ts";
 import { agentInError, isCordoned, leaseLost, noSuchTask, refusalOfBar } from "./task-refusals.ts";
-import { findTask, type TaskRecord } from "./task-store.ts";
+import { findTask, findTasks, type TaskRecord } from "./task-store.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 
 /** A claim's answer ends before 3 MiB; the rest is for what the message adds around its tasks. */
@@ -43,6 +44,8 @@ export interface TaskWish {
   max: number;
   /** How long to wait for the first one; 0: not at all. */
   waitMs: number;
+  /** Left out: a repeat is another claim. */
+  once?: Once | undefined;
 }
 
 /** A task's lease after a renewal. */
@@ -133,7 +136,8 @@ export class LoanService {
     try {
       for (;;) {
         const { wakeUps } = place;
-        const { tasks, offer } = await this.claimNow(caller, wish);
+        const { tasks, offer, isRepeat } = await this.claimNow(caller, wish);
+        if (isRepeat) return tasks;
         place.offer = offer;
         place.looked(wakeUps);
         place.handOn(tasks);
@@ -149,13 +153,20 @@ export class LoanService {
   /** Lends what there is, and tells what the agent had to offer for it. Throws as `claim` does, and AGENT_CORDONED. */
   async claimNow(
     caller: AgentCaller,
-    { kinds, max }: Pick<TaskWish, "kinds" | "max">,
-  ): Promise<{ tasks: TaskRecord[]; offer: Offer }> {
+    { kinds, max, once }: Pick<TaskWish, "kinds" | "max" | "once">,
+  ): Promise<{ tasks: TaskRecord[]; offer: Offer; isRepeat: boolean }> {
     const { projectId, agentId, actor } = caller;
     return await inTransaction(this.#db, async (tx) => {
       const bar = findClaimBar(await shareTaker(tx, projectId, agentId));
-      if (bar !== undefined) throw refusalOfBar(bar);
+      if (bar?.kind === "in-error") throw refusalOfBar(bar);
       const offer = await readOffer(tx, projectId, agentId);
+      const before = await once?.begin(tx);
+      if (before !== undefined) {
+        await confirmCaller(tx, caller);
+        return { tasks: await readClaimed(tx, caller, before), offer, isRepeat: true };
+      }
+      // What it got before the cordon it may ask for again.
+      if (bar !== undefined) throw refusalOfBar(bar);
       const { leaseMs } = this.#rules;
       const unique = [...new Set(kinds)];
       const tasks = await claimDue(tx, {
@@ -182,7 +193,10 @@ export class LoanService {
       await recordChanges(tx, changes, { actor });
       // After a long wait above all: nothing is lent to a token that was revoked meanwhile.
       await confirmCaller(tx, caller);
-      return { tasks, offer };
+      // A claim that brings nothing has had no effect: its repeat waits for a task anew.
+      if (tasks.length === 0) await once?.forget(tx);
+      else await once?.keep(tx, noteClaimed(tasks));
+      return { tasks, offer, isRepeat: false };
     });
   }
 
@@ -192,9 +206,14 @@ export class LoanService {
     taskId: string,
     leaseEpoch: bigint,
     progress: Progress,
+    once?: Once,
   ): Promise<RenewedLease> {
     const key = keyOf(caller, taskId, leaseEpoch);
-    return await this.#write<RenewedLease>(caller, async (tx) => {
+    const repeat = async (tx: Tx) => {
+      const [loan] = await readLoans(tx, [key]);
+      return { leaseEpoch, remainingMs: loan?.remainingMs ?? 0 };
+    };
+    return await this.#write<RenewedLease>(caller, once, repeat, async (tx) => {
       const { projectId, agentId } = caller;
       if ((await shareAgent(tx, projectId, agentId)) === "error")
         return { kind: "refused", refusal: agentInError() };
@@ -216,11 +235,13 @@ export class LoanService {
     taskId: string,
     leaseEpoch: bigint,
     result: PackedJson | undefined,
+    once?: Once,
   ): Promise<TaskRecord> {
     const key = keyOf(caller, taskId, leaseEpoch);
-    const written = await this.#completions.submit({ caller, key, result });
+    // What names a request_id is noted in a transaction of its own.
+    const written = once === undefined ? await this.#completions.submit({ caller, key, result }) : undefined;
     if (written !== undefined) return written;
-    return await this.#writeResult(caller, key, { kind: "complete", result }, async (tx) => {
+    return await this.#writeResult(caller, key, { kind: "complete", result }, once, async (tx) => {
       const completed = await completeLoan(tx, key, result);
       if (completed === undefined) return undefined;
       const { task, from } = completed;
@@ -238,16 +259,18 @@ export class LoanService {
     caller: AgentCaller,
     taskId: string,
     leaseEpoch: bigint,
-    failure: { error: AttemptError; retryable: boolean },
+    failure: { error: AttemptError; retryable: boolean; requestId?: string },
+    once?: Once,
   ): Promise<TaskRecord> {
     const key = keyOf(caller, taskId, leaseEpoch);
-    const { error, retryable } = failure;
-    return await this.#writeResult(caller, key, { kind: "fail", error }, async (tx) => {
+    const { error, retryable, requestId } = failure;
+    return await this.#writeResult(caller, key, { kind: "fail", error }, once, async (tx) => {
       const loan = await lockLoan(tx, key);
       if (loan === undefined) return undefined;
       const decision = decideTask(loan, { kind: "fail", loan: key, retryable }, this.#rules.backoff);
       if (decision.kind !== "end") return undefined;
-      const changes = await writeAll(tx, [{ loan, decision, error }], caller);
+      const origin = { actor: caller.actor, ...(requestId !== undefined && { requestId }) };
+      const changes = await writeAll(tx, [{ loan, decision, error }], origin);
       const cordoned = await cordonBlamed(tx, changes);
       return { task: await requireTask(tx, key), changes, cordoned };
     });
@@ -279,9 +302,11 @@ export class LoanService {
     caller: AgentCaller,
     key: LoanKey,
     sent: RefusedResult,
+    once: Once | undefined,
     end: (tx: Tx) => Promise<Ended | undefined>,
   ): Promise<TaskRecord> {
-    return await this.#write<TaskRecord>(caller, async (tx) => {
+    const repeat = (tx: Tx) => requireTask(tx, key);
+    return await this.#write<TaskRecord>(caller, once, repeat, async (tx) => {
       const { projectId, agentId } = caller;
       // A failure may be the one too many: what it writes of the agent needs the whole lock, before the task's.
       const status =
@@ -305,9 +330,21 @@ export class LoanService {
     });
   }
 
-  async #write<T>(caller: AgentCaller, run: (tx: Tx) => Promise<Written<T>>): Promise<T> {
-    const written = await inTransaction(this.#db, async (tx) => {
+  /** `repeat` answers a call that was made before under its request_id, by how things are now. */
+  async #write<T>(
+    caller: AgentCaller,
+    once: Once | undefined,
+    repeat: (tx: Tx) => Promise<T>,
+    run: (tx: Tx) => Promise<Written<T>>,
+  ): Promise<T> {
+    const written = await inTransaction(this.#db, async (tx): Promise<Written<T>> => {
+      if ((await once?.begin(tx)) !== undefined) {
+        await confirmCaller(tx, caller);
+        return { kind: "done", value: await repeat(tx), changes: [] };
+      }
       const result = await run(tx);
+      if (result.kind === "done") await once?.keep(tx, NOTHING);
+      else await once?.forget(tx);
       await confirmCaller(tx, caller);
       return result;
     });
@@ -316,6 +353,32 @@ export class LoanService {
     this.#onCordoned(written.cordoned ?? []);
     return written.value;
   }
+}
+
+const NOTHING = new Uint8Array();
+
+/** What a repeat of a claim has to know: which loans it brought. */
+function noteClaimed(tasks: readonly TaskRecord[]): Uint8Array {
+  return Buffer.from(JSON.stringify(tasks.map(({ id, leaseEpoch }) => [id, String(leaseEpoch)])));
+}
+
+/** The tasks of an earlier claim, each with what remains of that loan; of one that is over nothing does. */
+async function readClaimed(tx: Tx, { projectId, agentId }: AgentCaller, note: Uint8Array) {
+  // It was written by noteClaimed.
+  const loans: [string, string][] = JSON.parse(Buffer.from(note).toString());
+  const keys = loans.map(([taskId, epoch]) => ({ projectId, agentId, taskId, leaseEpoch: BigInt(epoch) }));
+  const remaining = new Map((await readLoans(tx, keys)).map((loan) => [loan.taskId, loan.remainingMs]));
+  const epochs = new Map(keys.map(({ taskId, leaseEpoch }) => [taskId, leaseEpoch]));
+  const tasks = await findTasks(
+    tx,
+    projectId,
+    keys.map(({ taskId }) => taskId),
+  );
+  return tasks.map((task) => ({
+    ...task,
+    leaseEpoch: epochs.get(task.id) ?? task.leaseEpoch,
+    remainingMs: remaining.get(task.id) ?? 0,
+  }));
 }
 
 function keyOf(caller: AgentCaller, taskId: string, leaseEpoch: bigint): LoanKey {

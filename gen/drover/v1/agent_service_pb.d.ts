@@ -741,6 +741,14 @@ export declare type ClaimTasksRequest = Message<"drover.v1.ClaimTasksRequest"> &
    * @generated from field: google.protobuf.Duration wait = 3;
    */
   wait?: Duration | undefined;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same tasks, no second effect. The leases in the answer to
+   * a repeat are as they are by then: nothing remains of one that is over.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
 };
 
 /**
@@ -809,6 +817,13 @@ export declare type UpdateTaskRequest = Message<"drover.v1.UpdateTaskRequest"> &
    * @generated from field: google.protobuf.Value checkpoint = 5;
    */
   checkpoint?: Value | undefined;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 6;
+   */
+  requestId: string;
 };
 
 /**
@@ -863,6 +878,13 @@ export declare type CompleteTaskRequest = Message<"drover.v1.CompleteTaskRequest
    * @generated from field: google.protobuf.Value result = 3;
    */
   result?: Value | undefined;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
 };
 
 /**
@@ -924,6 +946,13 @@ export declare type FailTaskRequest = Message<"drover.v1.FailTaskRequest"> & {
    * @generated from field: optional bool retryable = 4;
    */
   retryable?: boolean | undefined;
+
+  /**
+   * Makes a retry harmless for 24 hours: same id, same answer, no second effect.
+   *
+   * @generated from field: string request_id = 5;
+   */
+  requestId: string;
 };
 
 /**
