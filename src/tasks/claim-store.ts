@@ -12,10 +12,10 @@ import {
 } from "./task-store.ts";
 
 /**
- * Candidates beyond those wanted: claims at the same moment look at the same head of the queue and skip what another
- * one has locked. Ten claims of fifty tasks each leave something for one more.
+ * How many candidates to look at: claims at the same moment see the same head of the queue and skip what another one has
+ * locked. Ten of one size leave something for one more.
  */
-const BESIDE_OTHERS = 500;
+const lookFor = (max: number): number => 64 + 10 * max;
 
 export interface ClaimWish {
   projectId: string;
@@ -36,7 +36,7 @@ export interface ClaimWish {
  */
 export async function claimDue(tx: Tx, wish: ClaimWish): Promise<TaskRecord[]> {
   const { projectId, agentId, kinds, max, offer } = wish;
-  const look = max + BESIDE_OTHERS;
+  const look = lookFor(max);
   // Candidates are looked up and locked one by one, in their order, until there are enough. Where the statistics know of
   // no pending tasks yet, PostgreSQL would rather read all of them than look one up by its id: a comparison of states that
   // no index matches leaves it no choice, and below the project that comes with each row.
