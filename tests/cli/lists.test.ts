@@ -222,3 +222,63 @@ it("a reader that goes away ends the command without a word", async () => {
   const [code] = await once(child, "exit");
   expect({ code, stderr: await stderr }).toEqual({ code: 0, stderr: "" });
 });
+
+describe("drover audit --export", () => {
+  const entries = Array.from({ length: 2_100 }, (_, n) => ({
+    id: `audit_${n}`,
+    action: "agent.enrolled",
+    to: "ü\n",
+  }));
+
+  it("prints every entry as a line of JSON, the oldest first, page by page", async () => {
+    const server = await fakeServer(({ query }) => {
+      const from = Number(query.get("pageToken") ?? 0);
+      const to = from + Number(query.get("pageSize"));
+      return {
+        json: { entries: entries.slice(from, to), nextPageToken: to < entries.length ? String(to) : "" },
+      };
+    });
+    const filters = ["--subject", "gpu-1", "--action", "agent.enrolled", "--action", "agent.removed"];
+    const ran = await runAgainst(server, ["audit", "--export", ...filters]);
+    expect(ran).toMatchObject({ code: 0, stderr: "" });
+    const lines = ran.stdout.split("\n");
+    expect(lines.pop()).toBe("");
+    expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual(entries);
+    expect(server.requests.map(({ path, query }) => [path, query.get("pageToken")])).toEqual([
+      ["/api/v1/audit", null],
+      ["/api/v1/audit", "1000"],
+      ["/api/v1/audit", "2000"],
+    ]);
+    for (const { query } of server.requests) {
+      expect(query.get("orderBy")).toBe("time");
+      expect(query.get("subject")).toBe("gpu-1");
+      expect(query.getAll("action")).toEqual(["agent.enrolled", "agent.removed"]);
+    }
+  });
+
+  it("prints nothing where there is nothing, and takes neither a limit nor an order", async () => {
+    const server = await fakeServer(() => ({ json: { entries: [], nextPageToken: "" } }));
+    expect(await runAgainst(server, ["audit", "--export"])).toEqual({ code: 0, stdout: "", stderr: "" });
+    for (const more of [
+      ["--limit", "5"],
+      ["--order-by", "time desc"],
+    ]) {
+      const ran = await runAgainst(server, ["audit", "--export", ...more]);
+      expect(ran.code).toBe(2);
+      expect(ran.stderr).toContain("--export");
+    }
+    expect(server.requests).toHaveLength(1);
+  });
+
+  it("ends with an error where a later page cannot be had", async () => {
+    const server = await fakeServer(({ query }) =>
+      query.has("pageToken")
+        ? { status: 403, json: { error: { code: 403, status: "PERMISSION_DENIED", message: "not you" } } }
+        : { json: { entries: entries.slice(0, 1), nextPageToken: "1" } },
+    );
+    const ran = await runAgainst(server, ["audit", "--export"]);
+    expect(ran.code).not.toBe(0);
+    expect(ran.stdout.trim().split("\n")).toHaveLength(1);
+    expect(ran.stderr).toContain("not you");
+  });
+});
