@@ -1,7 +1,9 @@
 import { spawnSync } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { settings } from "../src/config.ts";
 import { blocksOf, readersFolder, root, runShell, saveFiles } from "./helpers/doc-blocks.ts";
 import { type ServeProcess, spawnServe } from "./helpers/serve-process.ts";
 
@@ -47,7 +49,9 @@ describe("commands of the pages, run as they are written", () => {
     await saveFiles(blocks, folder, atHome);
     const commands = blocks.filter(({ language, needs }) => language === "sh" && isThere(needs));
     const script = commands.map(({ code }) => atHome(code)).join("\n");
-    return await runShell(`set -eu\n${script}`, folder, { DROVER_URL: httpUrl });
+    // The addresses are for the doctor, who looks where the server's settings say.
+    const addresses = { DROVER_HTTP_ADDR: new URL(httpUrl).host, DROVER_GRPC_ADDR: grpcAddress };
+    return await runShell(`set -eu\n${script}`, folder, { DROVER_URL: httpUrl, ...addresses });
   }
 
   test("docs/api.md", { timeout: 240_000 }, async () => {
@@ -59,6 +63,22 @@ describe("commands of the pages, run as they are written", () => {
       DROVER_URL: httpUrl,
     });
     expect(tasks.match(/succeeded/g)).toHaveLength(2 + others);
+  });
+
+  test("docs/operations.md", { timeout: 60_000 }, async () => {
+    const output = await run("docs/operations.md");
+    expect(output).toMatch(/^ok +server +http\S+ answers, and is ready\.$/m);
+    expect(output).toContain('"status":"ok"');
+    expect(output).toMatch(/^drover_agents_lost_total \d+$/m);
+    const page = await readFile(join(root, "docs/operations.md"), "utf8");
+    const scraped = await (await fetch(`${httpUrl}/metrics`)).text();
+    const named = [...page.matchAll(/`(drover_[a-z_]+)`/g)].map((match) => match[1] ?? "");
+    expect(named.filter((name) => !scraped.includes(`# TYPE ${name} `))).toEqual([]);
+    // What is said of settings is so.
+    const rows = [...page.matchAll(/^\| `(DROVER_[A-Z_]+)` \|.*\| (\w+) \|$/gm)];
+    expect(rows.length).toBeGreaterThan(8);
+    for (const [, env, byDefault] of rows)
+      expect(settings.find((setting) => setting.env === env)?.default, env).toBe(byDefault);
   });
 
   test("docs/security.md", { timeout: 60_000 }, async () => {
