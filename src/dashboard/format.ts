@@ -6,6 +6,8 @@ export function msOf(time: Timestamp | undefined): number | undefined {
 }
 
 const units: readonly [ms: number, name: string][] = [
+  [31_536_000_000, "y"],
+  [2_592_000_000, "mo"],
   [86_400_000, "d"],
   [3_600_000, "h"],
   [60_000, "min"],

@@ -8,6 +8,9 @@ import { type EnrolledAgent, enrolledAgent, type Fleet, type OperatorApi } from 
 /** A fleet as one might meet it: some work, some idle, some broken, one never heard. */
 export interface DemoFleet {
   readonly agents: readonly EnrolledAgent[];
+  /** What these two listen to is the test's affair; the second one stops to beat after two rounds. */
+  readonly deaf: EnrolledAgent;
+  readonly mute: EnrolledAgent;
   /** Lets everyone beat once who is not broken; call it again and again. */
   beat(): Promise<void>;
 }
@@ -65,12 +68,15 @@ export async function makeDemoFleet(fleet: Fleet, operator: OperatorApi): Promis
   }
   await reportErrors(fleet, [...gpus, ...runners], broken);
   let round = 0;
+  const [, , , deaf = never, mute = never] = runners;
   return {
     agents: [...gpus, ...runners, never],
+    deaf,
+    mute,
     async beat() {
       round += 1;
       const healthy = [...gpus, ...runners].filter(
-        (agent) => agent !== broken && !(agent === quiet && round > 2),
+        (agent) => agent !== broken && !((agent === quiet || agent === mute) && round > 2),
       );
       await Promise.all(
         healthy.map((agent, index) => {

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { Icon } from "./icon.tsx";
 
 interface DialogProps {
@@ -12,9 +12,13 @@ interface DialogProps {
 /** A modal dialog: the browser keeps the focus inside, and Escape closes it. */
 export function Dialog({ title, onClose, children, wide = false }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  // Before the next key can come, which belongs into the dialog.
+  useLayoutEffect(() => {
     const before = document.activeElement;
     element.current?.showModal();
+    // Where there is nothing to fill in, the button that leaves everything as it is.
+    const first = element.current?.querySelector("input, textarea, select, footer button");
+    if (first instanceof HTMLElement) first.focus();
     return () => {
       if (before instanceof HTMLElement) before.focus();
     };

@@ -104,7 +104,7 @@ function TrackerRow({ tracker, onDone }: { tracker: Tracker; onDone: () => void 
       <span class="faint">{tracker.syncDetail}</span>
       {tracker.rule !== undefined && (
         <span class="faint">
-          {tracker.rule.label} makes {tracker.rule.taskKind}
+          issues labelled <b>{tracker.rule.label}</b> become tasks of kind <b>{tracker.rule.taskKind}</b>
         </span>
       )}
       <span class="faint right number">
