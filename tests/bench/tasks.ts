@@ -8,13 +8,13 @@ import { addFinished, addPending, enrollIdle, forgetTasks, makeOperator, tidy } 
 
 const quick = process.env.BENCH_QUICK !== undefined;
 const RUNS = quick ? 1 : 5;
-const RUN_MS = quick ? 1_000 : 2_000;
-const FIRST_TRY = 3_000;
-const AWAITED = quick ? 30 : 60;
+const RUN_MS = quick ? 800 : 1_200;
+const FIRST_TRY = 1_500;
+const AWAITED = quick ? 20 : 40;
 const FINISHED = quick ? 50_000 : 1_000_000;
 const PENDING = 1_000;
 /** So often a thousand pending tasks are drained for one figure. */
-const DRAINS = 3;
+const DRAINS = 2;
 const AGENTS = 400;
 
 const DROVER = "Drover";
@@ -83,7 +83,6 @@ async function openDrover(database: BenchDatabase, ends: Running[]): Promise<Sid
   return {
     name: DROVER,
     settings: [
-      { concurrency: 16, batch: 1 },
       { concurrency: 100, batch: 1 },
       { concurrency: 64, batch: 20 },
       { concurrency: 200, batch: 20 },
@@ -113,10 +112,8 @@ async function openRival(
   const contender = await Contender.open(script, { url: address.href });
   ends.push({ stop: () => contender.close() });
   const settings = [
-    { concurrency: 4, batch: 1 },
     { concurrency: 16, batch: 1 },
     { concurrency: 4, batch: 100 },
-    { concurrency: 16, batch: 100 },
     { concurrency: 4, batch: 500 },
     { concurrency: 24, batch: 500 },
   ];
