@@ -191,7 +191,13 @@ export class AgentSession {
       case "welcome": {
         const { epoch, heartbeatInterval, lease } = message.value;
         const intervalMs = msOf(heartbeatInterval);
-        this.#enter({ kind: "live", epoch, intervalMs, leaseMs: msOf(lease) });
+        this.#enter({
+          kind: "live",
+          server: this.#servers.current.url,
+          epoch,
+          intervalMs,
+          leaseMs: msOf(lease),
+        });
         this.#requests.attach(stream.queue, {
           silent: () => stream.giveUp("The server does not answer any more."),
           // Where there is no other, this one is asked again at the same stream: it costs less than a new one.
@@ -401,7 +407,7 @@ export class AgentSession {
 
   async #wait(delayMs: number, because: CallRefusal): Promise<void> {
     if (this.#closed) return;
-    this.#enter({ kind: "waiting", delayMs, because });
+    this.#enter({ kind: "waiting", server: this.#servers.current.url, delayMs, because });
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, delayMs);
       this.#endWait = () => {

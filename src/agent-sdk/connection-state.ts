@@ -14,8 +14,21 @@ import type { SessionEnd } from "./plan-reconnect.ts";
  */
 export type ConnectionState =
   | { readonly kind: "connecting"; readonly attempt: number }
-  | { readonly kind: "live"; readonly epoch: bigint; readonly intervalMs: number; readonly leaseMs: number }
+  | {
+      readonly kind: "live";
+      /** The address that it is connected to, of those that it was given. */
+      readonly server: string;
+      readonly epoch: bigint;
+      readonly intervalMs: number;
+      readonly leaseMs: number;
+    }
   /** The old stream still answers what it was asked; then a new one is opened. */
   | { readonly kind: "moving"; readonly why: string }
-  | { readonly kind: "waiting"; readonly delayMs: number; readonly because: CallRefusal }
+  /** `server` is the address that is tried next. */
+  | {
+      readonly kind: "waiting";
+      readonly server: string;
+      readonly delayMs: number;
+      readonly because: CallRefusal;
+    }
   | { readonly kind: "ended"; readonly end: SessionEnd };

@@ -107,9 +107,9 @@ function wordsOf(event: LineEvent): string | undefined {
 function wordsOfState(state: Extract<AgentEvent, { kind: "state" }>["state"]): string | undefined {
   switch (state.kind) {
     case "live":
-      return `Connected; a heartbeat every ${state.intervalMs / 1000} s.`;
+      return `Connected to ${state.server}; a heartbeat every ${state.intervalMs / 1000} s.`;
     case "waiting":
-      return `Not connected: ${state.because.message} Trying again in ${(state.delayMs / 1000).toFixed(1)} s.`;
+      return `Not connected: ${state.because.message} Trying ${state.server} in ${(state.delayMs / 1000).toFixed(1)} s.`;
     case "moving":
       return `Connecting anew: ${state.why}.`;
     case "connecting":

@@ -84,13 +84,15 @@ async function measure(
     const dies = run % SERVERS;
     const addresses = servers.map(({ grpcAddress }) => grpcAddress);
     await Promise.all(clients.map((client) => client.do({ do: "gather", addresses, at: dies })));
+    const before = await readHarm(database);
     const returned = Promise.all(clients.map((client) => client.do({ do: "return", from: dies })));
     const diedAtMs = Date.now();
     await servers[dies]?.kill();
     const times = (await returned).flatMap((each) => each.times.map((at) => (at - diedAtMs) / 1000));
     figures.last.push(Math.max(...times));
     figures.middle.push(percentile(times, 0.5));
-    figures.blamed.push(await countBlamed(database));
+    const after = await readHarm(database);
+    figures.blamed.push(after.lost - before.lost + after.taken - before.taken + after.silent);
     log(
       `run ${run} of ${RUNS}: half of ${AGENTS} live again after ${figures.middle.at(-1)?.toFixed(1)} s, ` +
         `all after ${figures.last.at(-1)?.toFixed(1)} s, ${figures.blamed.at(-1)} blamed`,
@@ -116,10 +118,21 @@ async function measure(
   };
 }
 
-/** Those that are not live, or were lost at any time since they were enrolled, and tasks that are not at work any more. */
-async function countBlamed({ database }: BenchDatabase): Promise<number> {
-  const [row] = await database.sql<{ blamed: number }>`
-    SELECT ((SELECT count(*) FROM agent_states WHERE liveness <> 'live' OR lost_at IS NOT NULL)
-      + (SELECT count(*) FROM tasks WHERE state <> 'running'))::int AS blamed`;
-  return row?.blamed ?? Number.NaN;
+interface Harm {
+  /** How often agents were called offline so far. */
+  lost: number;
+  /** Tasks that are not with their agents any more. */
+  taken: number;
+  /** Agents that are not live now. */
+  silent: number;
+}
+
+/** Agents whose turn to gather comes late may be lost before there is anything to measure. */
+async function readHarm({ database }: BenchDatabase): Promise<Harm> {
+  const [row] = await database.sql<Harm>`
+    SELECT (SELECT count(*) FROM audit_entries WHERE field = 'liveness' AND to_value = 'offline')::int AS lost,
+      (SELECT count(*) FROM tasks WHERE state <> 'running')::int AS taken,
+      (SELECT count(*) FROM agent_states WHERE liveness <> 'live')::int AS silent`;
+  if (row === undefined) throw new Error("counts are one row");
+  return row;
 }

@@ -22,6 +22,8 @@ const PATH = "/drover.v1.AgentService/Session";
 /** As the SDK's: so much at first, doubled by each failure, and anything from nothing up to it. */
 const FIRST_DELAY_MS = 500;
 const LONGEST_DELAY_MS = 10_000;
+/** So many at a time go where they are told, and not all at once: the rush of the return is what is measured. */
+const GATHERING = 500;
 
 const asIs = (bytes: Buffer) => bytes;
 let addresses: string[] = [];
@@ -121,10 +123,9 @@ async function obey(order: Order): Promise<Returned> {
     case "gather": {
       ({ addresses } = order);
       const here = (agent: ReturningAgent) => agent.at === order.at && agent.heardAtMs !== undefined;
-      for (let from = 0; from < agents.length; from += 100) {
-        const some = agents.slice(from, from + 100);
+      for (let from = 0; from < agents.length; from += GATHERING) {
+        const some = agents.slice(from, from + GATHERING);
         for (const agent of some) agent.open(order.at);
-        // Not all at once: the rush of the return is what is measured.
         while (!some.every(here)) await new Promise((resolve) => setTimeout(resolve, 5));
       }
       return await untilAll(here);
