@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type ConnectionOptions, connect as tlsConnect } from "node:tls";
@@ -13,6 +14,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService, HeartbeatRequestSchema } from "../../gen/drover/v1/agent_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { TaskState } from "../../gen/drover/v1/task_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
 import { fetchWith } from "../../src/cli/tls-fetch.ts";
 import {
@@ -23,7 +26,7 @@ import {
   type TlsFolder,
 } from "../helpers/certificates.ts";
 import { startControlPlane, type TestControlPlane } from "../helpers/control-plane.ts";
-import { runDrover } from "../helpers/run-drover.ts";
+import { runDrover, startDrover } from "../helpers/run-drover.ts";
 import { waitFor } from "../helpers/wait-for.ts";
 
 let authority: Authority;
@@ -129,6 +132,45 @@ test("REST is served over TLS, and the command line speaks to it", async () => {
   const untrusting = await runDrover(["agents"], { env });
   expect(untrusting).toMatchObject({ code: 6 });
   expect(untrusting.stderr).toContain("--ca");
+});
+
+test("an agent enrolls, claims and completes over TLS", async () => {
+  const transport = createGrpcTransport({
+    baseUrl: `https://${server.grpcAddress}`,
+    nodeOptions: { ca: authority.ca },
+  });
+  const asOperator = bearer(server.operatorToken);
+  const tokens = createClient(TokenService, transport);
+  const { secret } = await tokens.createToken({ role: TokenRole.ENROLLMENT }, asOperator);
+  const tasks = createClient(TaskService, transport);
+  const { task } = await tasks.createTask({ kind: "echo" }, asOperator);
+  // The SDK is what speaks for it.
+  const args = [
+    "agent",
+    "run",
+    "--name",
+    "tls-1",
+    "--state-dir",
+    join(folder.folder, "agent"),
+    "--on",
+    "echo=cat",
+  ];
+  const env = {
+    DROVER_TOKEN: secret,
+    DROVER_GRPC_URL: `https://${server.grpcAddress}`,
+    DROVER_CA: folder.ca,
+  };
+  const agent = startDrover(args, { env });
+  const ended = once(agent, "close");
+  try {
+    const shown = () => tasks.getTask({ task: task?.id ?? "" }, asOperator);
+    await waitFor(async () => (await shown()).task?.state === TaskState.SUCCEEDED);
+  } finally {
+    agent.kill("SIGTERM");
+    await ended;
+  }
+  const { agents } = await createClient(FleetService, transport).listAgents({}, asOperator);
+  expect(agents.map(({ name }) => name)).toEqual(["tls-1"]);
 });
 
 test("ALPN settles the protocol, and TLS 1.2 is the oldest that is spoken", async () => {
