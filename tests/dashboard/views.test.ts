@@ -127,6 +127,9 @@ test("agents that are deaf, mute, flapping or cordoned are told apart, filtered 
   await tag(demo.deaf.name, "Deaf").waitFor();
   await tag(demo.mute.name, "Mute").waitFor();
   await tag("gpu-8", "Flapping").waitFor();
+  // The README's picture: `cp screenshots/fleet-watched.png docs/dashboard.png`.
+  for (let lists = 0; lists < 2; lists++) await page.waitForResponse(/ListAgents$/);
+  await shoot(page, "fleet-watched");
   await page.getByRole("button", { name: "Flapping" }).click();
   expect(await page.locator("[data-agent]").evaluateAll((rows) => rows.length)).toBe(1);
   await page.locator('[data-agent="gpu-8"] a').click();
