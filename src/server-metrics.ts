@@ -1,4 +1,4 @@
-/** What a server tells Prometheus of itself and of its fleet; the names are those of docs/operations.md and deploy/. */
+/** What a server tells Prometheus of itself and of its fleet; the names are those of docs/observability.md and deploy/. */
 import type { ConnectionGate } from "./doors/connection-gate.ts";
 import type { EventFeed } from "./events/event-feed.ts";
 import type { EventSequencer } from "./events/sequencer.ts";
@@ -10,6 +10,7 @@ import { type Counter, SECONDS } from "./observability/tally.ts";
 import { CallMetrics } from "./rpc/call-metrics.ts";
 import type { SessionRegistry } from "./sessions/session-registry.ts";
 import type { Database } from "./storage/database.ts";
+import type { TaskChangeType } from "./tasks/task-change.ts";
 import type { WaitingClaims } from "./tasks/waiting-claims.ts";
 
 /** What is counted where it happens, and handed to those who count. */
@@ -96,32 +97,40 @@ function watchProcess(metrics: Metrics, parts: WatchedParts): void {
   metrics.gauge("drover_sequencer_leading", "1 on the server that numbers events.", () =>
     Number(sequencer.state.leading),
   );
-  metrics.gauge("drover_database_connections", "Connections of the pool, by what they do.", () => {
-    const { lent, idle, waiting } = database.use;
-    return [
-      { labels: { state: "lent" }, value: lent },
-      { labels: { state: "idle" }, value: idle },
-      { labels: { state: "awaited" }, value: waiting },
-    ];
-  });
+  metrics.gauge("drover_database_connections", "Connections of each pool, by what they do.", () =>
+    Object.entries({ calls: database.use, heartbeats: writer.connections }).flatMap(
+      ([pool, { lent, idle, waiting }]) => [
+        { labels: { pool, state: "lent" }, value: lent },
+        { labels: { pool, state: "idle" }, value: idle },
+        { labels: { pool, state: "awaited" }, value: waiting },
+      ],
+    ),
+  );
 }
 
-/** Attempts and tasks by what became of them: the changes that this server has committed. */
+/** Ends of attempts and tasks by what became of them: the changes that this server has committed. */
 function watchTasks(metrics: Metrics, waiting: WaitingClaims): void {
   const changes = metrics.counters(
     "drover_task_changes_total",
-    "Changes of tasks that this server has committed, by their event: loans, ends of attempts, and the rest.",
+    "Changes of tasks that this server has committed, by their event; loans are not among them.",
   );
-  const cells = new Map<string, Counter>();
+  // All of them at once: a rate needs the 0 that came before the first.
+  const cell = (type: TaskChangeType) => changes.cell({ type });
+  const cells = {
+    "task.created": cell("task.created"),
+    "task.started": cell("task.started"),
+    "task.succeeded": cell("task.succeeded"),
+    "task.requeued": cell("task.requeued"),
+    "task.failed": cell("task.failed"),
+    "task.cancelled": cell("task.cancelled"),
+    "task.quarantined": cell("task.quarantined"),
+    "task.stuck": cell("task.stuck"),
+  } satisfies Record<Exclude<TaskChangeType, "task.leased">, Counter>;
   waiting.listen({
     due: () => false,
+    // Claims do not announce their loans here; a count of some of them would mislead.
     changed({ type }) {
-      let cell = cells.get(type);
-      if (cell === undefined) {
-        cell = changes.cell({ type });
-        cells.set(type, cell);
-      }
-      cell.add();
+      if (type !== "task.leased") cells[type].add();
     },
   });
 }
@@ -134,8 +143,10 @@ function watchFleet(metrics: Metrics, { db }: Database): void {
       value: count,
     })),
   );
-  metrics.gauge("drover_tasks", "Tasks of all projects that did not succeed, by state.", async () =>
-    (await census()).tasks.map(({ state, count }) => ({ labels: { state }, value: count })),
+  metrics.gauge(
+    "drover_tasks",
+    "Tasks of all projects, by state; those that succeeded by estimate from 50,000 on.",
+    async () => (await census()).tasks.map(({ state, count }) => ({ labels: { state }, value: count })),
   );
   metrics.gauge(
     "drover_tasks_oldest_pending_seconds",

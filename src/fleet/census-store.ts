@@ -4,7 +4,7 @@ import type { Db } from "../storage/database.ts";
 /** How many there are of what, over all projects. */
 export interface Census {
   agents: { status: string; liveness: string; count: number }[];
-  /** Without those that succeeded: they are many, and counting them would read them all. */
+  /** Those that succeeded are estimated where they are many: counting would read them all. */
   tasks: { state: string; count: number }[];
   /** How long the task has been due that has waited longest, in seconds; 0 where none is due. */
   oldestPendingSeconds: number;
@@ -13,6 +13,9 @@ export interface Census {
   /** Projects whose tasks are given back slowly, since many of their agents vanished at once. */
   brakesEngaged: number;
 }
+
+/** Tasks that succeeded are counted up to here; from there on the database's own estimate is near enough. */
+const COUNTED_SUCCESSES = 50_000;
 
 /** Counts. The table of agents' states is read whole; tasks by the small indexes of those that are not done. */
 export async function readCensus(db: Db): Promise<Census> {
@@ -24,6 +27,13 @@ export async function readCensus(db: Db): Promise<Census> {
     SELECT state, count(*)::int FROM tasks WHERE state IN ('leased', 'running') GROUP BY state
     UNION ALL
     SELECT state, count(*)::int FROM tasks WHERE state IN ('failed', 'cancelled', 'quarantined') GROUP BY state`);
+  const unsuccessful = tasks.reduce((sum, { count }) => sum + count, 0);
+  const [succeeded] = await db.execute<{ count: number }>(sql`
+    SELECT (CASE WHEN counted < ${COUNTED_SUCCESSES}::bigint THEN counted
+      ELSE greatest(counted, (SELECT reltuples FROM pg_class WHERE oid = 'tasks'::regclass) - ${unsuccessful}::bigint)
+      END)::float8 AS count
+    FROM (SELECT count(*) AS counted
+          FROM (SELECT FROM tasks WHERE state = 'succeeded' LIMIT ${COUNTED_SUCCESSES}::bigint) AS successes) AS counts`);
   const [ages] = await db.execute<{ pending: number; outbox: number; brakes: number }>(sql`
     SELECT
       (SELECT coalesce(greatest(0, extract(epoch FROM clock_timestamp() - min(due_at))), 0)::float8
@@ -33,7 +43,7 @@ export async function readCensus(db: Db): Promise<Census> {
       (SELECT count(*)::int FROM liveness_brakes) AS brakes`);
   return {
     agents: [...agents],
-    tasks: [...tasks],
+    tasks: [...tasks, { state: "succeeded", count: succeeded?.count ?? 0 }],
     oldestPendingSeconds: ages?.pending ?? 0,
     outboxLagSeconds: ages?.outbox ?? 0,
     brakesEngaged: ages?.brakes ?? 0,

@@ -108,6 +108,16 @@ export class HeartbeatWriter implements Service {
     return this.#batcher.size;
   }
 
+  /** What the connections of its own do. */
+  get connections(): Database["use"] {
+    const [plain, careful] = [this.#plain.use, this.#careful.use];
+    return {
+      lent: plain.lent + careful.lent,
+      idle: plain.idle + careful.idle,
+      waiting: plain.waiting + careful.waiting,
+    };
+  }
+
   async start(): Promise<void> {
     await this.#batcher.start();
   }
