@@ -67,6 +67,7 @@ export interface Config {
   /** Hosts of trackers whose addresses may be private, or origins such as http://127.0.0.1:4000. */
   trackerAllowedHosts: AllowedHost[];
   logLevel: LogLevel;
+  logFormat: LogFormat;
 }
 
 export interface ListenAddress {
@@ -77,6 +78,8 @@ export interface ListenAddress {
 
 const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 type LogLevel = (typeof logLevels)[number];
+const logFormats = ["auto", "json", "text"] as const;
+type LogFormat = (typeof logFormats)[number];
 
 /** A setting that stops the start; the message names it and says what it must be. */
 export class SettingError extends Error {
@@ -392,6 +395,13 @@ const rules: SettingRule[] = [
     key: "logLevel",
     parse: parseLogLevel,
   },
+  {
+    env: "DROVER_LOG_FORMAT",
+    default: "auto",
+    description: "json, text for people, or auto: text in a terminal and json everywhere else",
+    key: "logFormat",
+    parse: parseLogFormat,
+  },
 ];
 
 /** Every setting that is honoured, for help texts. */
@@ -560,6 +570,7 @@ const configShape: z.ZodType<Config> = z.object({
     }),
   ),
   logLevel: z.enum(logLevels),
+  logFormat: z.enum(logFormats),
 });
 
 function nonEmpty(text: string | undefined): string | undefined {
@@ -656,4 +667,10 @@ function parseLogLevel(text: string): Parsed {
   return logLevels.some((level) => level === text)
     ? good(text)
     : bad(`must be one of ${logLevels.join(", ")}`);
+}
+
+function parseLogFormat(text: string): Parsed {
+  return logFormats.some((format) => format === text)
+    ? good(text)
+    : bad(`must be one of ${logFormats.join(", ")}`);
 }

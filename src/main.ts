@@ -3,7 +3,8 @@ import { resolve } from "node:path";
 import { type Config, readConfig, settings } from "./config.ts";
 import { createControlPlane, openTls } from "./control-plane.ts";
 import { type Examination, examine as look } from "./doctor/examine.ts";
-import { createLogger, type Logger } from "./observability/logger.ts";
+import { scrubJson } from "./error-reports/scrub-secrets.ts";
+import { createLogger, type Logger, readable } from "./observability/logger.ts";
 import { ensureProject } from "./projects/project-store.ts";
 import { newUuid } from "./runtime/resource-id.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
@@ -21,7 +22,7 @@ const DEFAULT_PROJECT = "default";
 /** Runs the control plane until SIGINT or SIGTERM; resolves when all of it has stopped. */
 export async function serve(flags: FlagValues): Promise<void> {
   const config = readConfig(process.env, flags);
-  const logger = createLogger(config.logLevel);
+  const logger = await openLog(config);
   // Before the database: a bad file should be told at once.
   const tls = openTls(config, logger);
   const stopRequested = stopSignal();
@@ -45,7 +46,7 @@ export async function serve(flags: FlagValues): Promise<void> {
 /** Brings the database's schema up to date. */
 export async function migrate(flags: FlagValues): Promise<void> {
   const config = readConfig(process.env, flags);
-  await withDatabase(config, createLogger(config.logLevel), async () => {}, { besideServer: true });
+  await withDatabase(config, await openLog(config), async () => {}, { besideServer: true });
 }
 
 /** Mints a new operator token for the server on this machine and writes it to the data folder. */
@@ -55,13 +56,22 @@ export async function recoverOperatorToken(flags: FlagValues): Promise<{ path: s
     const project = await ensureProject(database.db, newUuid(), DEFAULT_PROJECT);
     return { path: await recover(database.db, project.id, resolve(config.dataDir)) };
   };
-  return await withDatabase(config, createLogger(config.logLevel), run, { besideServer: true });
+  return await withDatabase(config, await openLog(config), run, { besideServer: true });
 }
 
 /** Looks at what can keep a server from working on this machine; changes nothing. */
 export async function examine(flags: FlagValues): Promise<Examination> {
   // What is worth saying is in the findings.
-  return await look(process.env, flags, createLogger("silent"));
+  return await look(process.env, flags, createLogger({ level: "silent", scrub: scrubJson }));
+}
+
+/** JSON for programs; words where somebody reads along. */
+async function openLog({ logLevel, logFormat }: Config): Promise<Logger> {
+  const { stderr } = process;
+  const inWords = logFormat === "text" || (logFormat === "auto" && stderr.isTTY === true);
+  const colours = stderr.isTTY === true && (process.env.NO_COLOR ?? "") === "";
+  const destination = inWords ? await readable(stderr, { colours }) : undefined;
+  return createLogger({ level: logLevel, scrub: scrubJson, destination });
 }
 
 /** Starts PostgreSQL where it is embedded and does not run already, migrates, runs, and stops what it started. */

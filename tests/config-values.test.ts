@@ -2,6 +2,11 @@ import { describe, expect, test } from "vitest";
 import { readConfig, SettingError, settings } from "../src/config.ts";
 import { refusedStart } from "./helpers/server-process.ts";
 
+const quota = {
+  good: ["0", "1000000", "999999999999999"],
+  bad: ["-1", "1.5", "10GiB", "1e6", "9999999999999999"],
+};
+
 /** Values that each setting takes, and values that it must refuse. */
 const cases: Record<string, { good: string[]; bad: string[] }> = {
   DROVER_HTTP_ADDR: {
@@ -80,6 +85,11 @@ const cases: Record<string, { good: string[]; bad: string[] }> = {
   DROVER_TLS_CERT: { good: ["/etc/tls/cert.pem", "cert.pem"], bad: ["a\0b"] },
   DROVER_TLS_KEY: { good: ["/etc/tls/key.pem"], bad: ["a\0b"] },
   DROVER_TLS_CLIENT_CA: { good: ["/etc/tls/ca.pem"], bad: ["a\0b"] },
+  DROVER_QUOTA_ERRORS: quota,
+  DROVER_QUOTA_ERRORS_PER_AGENT: quota,
+  DROVER_QUOTA_PAYLOAD_BYTES: quota,
+  DROVER_QUOTA_PENDING_TASKS: quota,
+  DROVER_LOG_FORMAT: { good: ["auto", "json", "text"], bad: ["pretty", "JSON", "1"] },
   DROVER_LOG_LEVEL: { good: ["trace", "info", "silent"], bad: ["verbose", "INFO", "3"] },
 };
 

@@ -1,13 +1,19 @@
+import type { JsonValue } from "@bufbuild/protobuf";
 import { type DestinationStream, type Logger, pino } from "pino";
 import { describeError } from "./describe-error.ts";
 
 export type { Logger };
 
-/** JSON lines on the given stream, by default standard error; times are ISO 8601 in UTC. */
-export function createLogger(
-  level: string,
-  destination: DestinationStream = pino.destination({ dest: 2, sync: true }),
-): Logger {
+export interface LoggerOptions {
+  readonly level: string;
+  /** A copy of a line's fields without their secrets: what someone logs by mistake must not reach the disk. */
+  readonly scrub: (fields: JsonValue) => JsonValue;
+  /** Standard error when left out. */
+  readonly destination?: DestinationStream | undefined;
+}
+
+/** JSON lines without secrets; times are ISO 8601 in UTC. */
+export function createLogger({ level, scrub, destination }: LoggerOptions): Logger {
   return pino(
     {
       level,
@@ -15,12 +21,24 @@ export function createLogger(
       serializers: { err: describeError },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      // A header of authorization or a token field that someone logs by mistake must not reach the disk.
-      redact: {
-        paths: ["authorization", "*.authorization", "token", "*.token", "secret", "*.secret"],
-        censor: "[REDACTED]",
-      },
+      hooks: { streamWrite: (line) => `${JSON.stringify(scrub(JSON.parse(line)))}\n` },
     },
-    destination,
+    destination ?? pino.destination({ dest: 2, sync: true }),
   );
+}
+
+/** For whoever reads along in a terminal: a line of words for each line of JSON, what is not in it below. */
+export async function readable(
+  out: NodeJS.WritableStream,
+  { colours }: { colours: boolean },
+): Promise<DestinationStream> {
+  // Programs that read the log never need it.
+  const { default: pretty } = await import("pino-pretty");
+  return pretty({
+    destination: out,
+    colorize: colours,
+    translateTime: "SYS:HH:MM:ss.l",
+    singleLine: true,
+    sync: true,
+  });
 }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readConfig } from "../../src/config.ts";
 import { createControlPlane } from "../../src/control-plane.ts";
+import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
 import { createLogger } from "../../src/observability/logger.ts";
 import { ensureProject } from "../../src/projects/project-store.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
@@ -52,7 +53,11 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   const dataDir = await mkdtemp(join(tmpdir(), "drover-test-"));
   const config = readConfig(settingsFor(url, dataDir, options), {});
   const lines: string[] = [];
-  const logger = createLogger(config.logLevel, { write: (line) => void lines.push(line) });
+  const logger = createLogger({
+    level: config.logLevel,
+    scrub: scrubJson,
+    destination: { write: (line) => void lines.push(line) },
+  });
   const database = openDatabase({ url, applicationName: "drover" });
   const project = await ensureProject(database.db, newUuid(), "default");
   await ensureOperatorToken(database.db, project.id, dataDir);

@@ -4,9 +4,13 @@ import { createLogger } from "../../src/observability/logger.ts";
 
 function logged(error: unknown): { line: string; err: Record<string, unknown> } {
   let line = "";
-  const logger = createLogger("info", {
-    write: (text) => {
-      line = text;
+  const logger = createLogger({
+    level: "info",
+    scrub: (fields) => fields,
+    destination: {
+      write: (text) => {
+        line = text;
+      },
     },
   });
   logger.error({ err: error }, "a call failed");
