@@ -57,6 +57,9 @@ describe("commands of the pages, run as they are written", () => {
   test("docs/api.md", { timeout: 240_000 }, async () => {
     const output = await run("docs/api.md");
     expect(output).toContain('"result":"Hello, Ada"');
+    expect(output).toMatch(/^\{.*"type":"task\.created".*\}$/m);
+    expect(output).toMatch(/^id: ?\S+$/m);
+    expect(output).toMatch(/^heard task\.created of task_/m);
     const others = ["python3", "go"].filter(isThere).length;
     expect(output.match(/\bsucceeded$/gm) ?? []).toHaveLength(others);
     const tasks = await runShell("npx drover tasks --kind greet --state succeeded", folder, {
