@@ -185,9 +185,9 @@ describe.each(Object.keys(WAYS))("%s", (way) => {
       for (const name of await client.services()) {
         for (const method of (await client.service(name)).methods) {
           const code = await codeOfCall(transport, method);
-          // Without a token, that is the answer of everything but what is open to anyone.
-          const expected = BUILT_IN.includes(name) ? 0 : Code.Unauthenticated;
-          expect([`${name}/${method.name}`, code]).toEqual([`${name}/${method.name}`, expected]);
+          // Without a token, that is the answer of everything but what is open to anyone; or that such calls are too many.
+          const expected = BUILT_IN.includes(name) ? [0] : [Code.Unauthenticated, Code.ResourceExhausted];
+          expect(expected, `${name}/${method.name}`).toContain(code);
         }
       }
     });

@@ -47,8 +47,8 @@ export const bugs: PlantedBug[] = [
       },
       {
         file: "heartbeat/take-beats.ts",
-        find: /await storeReported\(tx, all\);/,
-        replace: "await inTransaction(parts.ownDb, (own) => storeReported(own, all));",
+        find: /await storeReported\(tx, all, parts\);/,
+        replace: "await inTransaction(parts.ownDb, (own) => storeReported(own, all, parts));",
       },
       {
         file: "heartbeat/heartbeat-writer.ts",
