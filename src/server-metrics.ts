@@ -112,12 +112,13 @@ function watchProcess(metrics: Metrics, parts: WatchedParts): void {
 function watchTasks(metrics: Metrics, waiting: WaitingClaims): void {
   const changes = metrics.counters(
     "drover_task_changes_total",
-    "Changes of tasks that this server has committed, by their event; loans are not among them.",
+    "Changes of tasks that this server has committed, by their event; each loan is an attempt.",
   );
   // All of them at once: a rate needs the 0 that came before the first.
   const cell = (type: TaskChangeType) => changes.cell({ type });
   const cells = {
     "task.created": cell("task.created"),
+    "task.leased": cell("task.leased"),
     "task.started": cell("task.started"),
     "task.succeeded": cell("task.succeeded"),
     "task.requeued": cell("task.requeued"),
@@ -125,12 +126,11 @@ function watchTasks(metrics: Metrics, waiting: WaitingClaims): void {
     "task.cancelled": cell("task.cancelled"),
     "task.quarantined": cell("task.quarantined"),
     "task.stuck": cell("task.stuck"),
-  } satisfies Record<Exclude<TaskChangeType, "task.leased">, Counter>;
+  } satisfies Record<TaskChangeType, Counter>;
   waiting.listen({
     due: () => false,
-    // Claims do not announce their loans here; a count of some of them would mislead.
     changed({ type }) {
-      if (type !== "task.leased") cells[type].add();
+      cells[type].add();
     },
   });
 }

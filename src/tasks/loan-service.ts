@@ -156,14 +156,14 @@ export class LoanService {
     { kinds, max, once }: Pick<TaskWish, "kinds" | "max" | "once">,
   ): Promise<{ tasks: TaskRecord[]; offer: Offer; isRepeat: boolean }> {
     const { projectId, agentId, actor } = caller;
-    return await inTransaction(this.#db, async (tx) => {
+    const { changes, ...claimed } = await inTransaction(this.#db, async (tx) => {
       const bar = findClaimBar(await shareTaker(tx, projectId, agentId));
       if (bar?.kind === "in-error") throw refusalOfBar(bar);
       const offer = await readOffer(tx, projectId, agentId);
       const before = await once?.begin(tx);
       if (before !== undefined) {
         await confirmCaller(tx, caller);
-        return { tasks: await readClaimed(tx, caller, before), offer, isRepeat: true };
+        return { tasks: await readClaimed(tx, caller, before), offer, isRepeat: true, changes: [] };
       }
       // What it got before the cordon it may ask for again.
       if (bar !== undefined) throw refusalOfBar(bar);
@@ -178,26 +178,30 @@ export class LoanService {
         leaseMs,
         capBytes: MOST_TASK_BYTES,
       });
-      const changes = tasks.map((task) => ({
-        type: "task.leased" as const,
-        projectId,
-        taskId: task.id,
-        kind: task.kind,
-        from: "pending" as const,
-        to: "leased" as const,
-        agentId,
-        leaseEpoch: task.leaseEpoch,
-        reason: "",
-        dueInMs: undefined,
-      }));
+      const changes = tasks.map(
+        (task): TaskChange => ({
+          type: "task.leased",
+          projectId,
+          taskId: task.id,
+          kind: task.kind,
+          from: "pending",
+          to: "leased",
+          agentId,
+          leaseEpoch: task.leaseEpoch,
+          reason: "",
+          dueInMs: undefined,
+        }),
+      );
       await recordChanges(tx, changes, { actor });
       // After a long wait above all: nothing is lent to a token that was revoked meanwhile.
       await confirmCaller(tx, caller);
       // A claim that brings nothing has had no effect: its repeat waits for a task anew.
       if (tasks.length === 0) await once?.forget(tx);
       else await once?.keep(tx, noteClaimed(tasks));
-      return { tasks, offer, isRepeat: false };
+      return { tasks, offer, isRepeat: false, changes };
     });
+    this.#waiting.announce(changes);
+    return claimed;
   }
 
   /** Notes progress and renews the lease; the first time the task begins to run. Throws AGENT_IN_ERROR, LEASE_LOST, NOT_FOUND. */

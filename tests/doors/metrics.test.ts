@@ -88,6 +88,7 @@ test("heartbeats, agents and tasks are counted", async () => {
   expect(sumOf(page, "drover_task_changes_total", { type: "task.created" })).toBeGreaterThanOrEqual(1);
   expect(sumOf(page, "drover_tasks", { state: "succeeded" })).toBe(1);
   expect(sumOf(page, "drover_task_changes_total", { type: "task.succeeded" })).toBeGreaterThanOrEqual(1);
+  expect(sumOf(page, "drover_task_changes_total", { type: "task.leased" })).toBeGreaterThanOrEqual(1);
   expect(sumOf(page, "drover_heartbeat_queue")).toBe(0);
   for (const pool of ["calls", "heartbeats"])
     expect(sumOf(page, "drover_database_connections", { pool })).toBeGreaterThanOrEqual(1);
