@@ -4,6 +4,9 @@ import type { TlsPaths } from "./doors/tls-files.ts";
 import { LONGEST_MS } from "./heartbeat/decide-pace.ts";
 import type { BrakeSettings } from "./liveness/decide-brake.ts";
 import { findThresholdClashes, type LivenessThresholds } from "./liveness/thresholds.ts";
+import type { Collector } from "./observability/collector.ts";
+import type { MetricPushSettings } from "./observability/metric-push.ts";
+import type { TracingSettings } from "./observability/tracing.ts";
 import type { QuotaSettings } from "./quotas/quotas.ts";
 import { parseDuration, printDuration } from "./runtime/duration.ts";
 import { type AllowedHost, parseAllowedHost } from "./trackers/address-guard.ts";
@@ -68,6 +71,16 @@ export interface Config {
   trackerAllowedHosts: AllowedHost[];
   logLevel: LogLevel;
   logFormat: LogFormat;
+  /** Where traces, metrics and the log are sent to; undefined sends none. */
+  otlpEndpoint: string | undefined;
+  otlpProtocol: Collector["protocol"];
+  /** Which of the three are sent. */
+  tracesExporter: SignalExporter;
+  metricsExporter: SignalExporter;
+  logsExporter: SignalExporter;
+  metricsEveryMs: number;
+  /** Share of the traces that begin here which are recorded. */
+  traceShare: number;
 }
 
 export interface ListenAddress {
@@ -80,6 +93,8 @@ const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"]
 type LogLevel = (typeof logLevels)[number];
 const logFormats = ["auto", "json", "text"] as const;
 type LogFormat = (typeof logFormats)[number];
+const signalExporters = ["otlp", "none"] as const;
+type SignalExporter = (typeof signalExporters)[number];
 
 /** A setting that stops the start; the message names it and says what it must be. */
 export class SettingError extends Error {
@@ -402,6 +417,61 @@ const rules: SettingRule[] = [
     key: "logFormat",
     parse: parseLogFormat,
   },
+  {
+    env: "OTEL_EXPORTER_OTLP_ENDPOINT",
+    default: "",
+    description:
+      "address of an OpenTelemetry collector for traces, metrics and the log, such as http://127.0.0.1:4318",
+    key: "otlpEndpoint",
+    parse: parseHttpUrl,
+    secret: true,
+  },
+  {
+    env: "OTEL_EXPORTER_OTLP_PROTOCOL",
+    default: "http/protobuf",
+    description: "how it is spoken to: http/protobuf or http/json",
+    key: "otlpProtocol",
+    parse: (text) =>
+      text === "http/protobuf" || text === "http/json"
+        ? good(text)
+        : bad("must be http/protobuf or http/json"),
+  },
+  {
+    env: "OTEL_TRACES_EXPORTER",
+    default: "otlp",
+    description: "none keeps traces from the collector",
+    key: "tracesExporter",
+    parse: parseSignalExporter,
+  },
+  {
+    env: "OTEL_METRICS_EXPORTER",
+    default: "otlp",
+    description: "none keeps metrics from it",
+    key: "metricsExporter",
+    parse: parseSignalExporter,
+  },
+  {
+    env: "OTEL_LOGS_EXPORTER",
+    default: "otlp",
+    description: "none keeps the log from it",
+    key: "logsExporter",
+    parse: parseSignalExporter,
+  },
+  {
+    env: "OTEL_METRIC_EXPORT_INTERVAL",
+    default: "60000",
+    description: "milliseconds between two times that metrics are sent",
+    key: "metricsEveryMs",
+    parse: (text) =>
+      parseNumber(text, (value) => value >= 100 && value <= 3_600_000, "between 100 and 3600000"),
+  },
+  {
+    env: "OTEL_TRACES_SAMPLER_ARG",
+    default: "1",
+    description: "share of the traces that begin at the server which are recorded, from 0 to 1",
+    key: "traceShare",
+    parse: (text) => parseNumber(text, (value) => value <= 1, "from 0 to 1"),
+  },
 ];
 
 /** Every setting that is honoured, for help texts. */
@@ -516,6 +586,30 @@ export function quotaSettingsOf(config: Config): QuotaSettings {
   return { errorsPerAgent, errors, pendingTasks, payloadBytes };
 }
 
+/** Where spans go; undefined where none are wanted. */
+export function tracingSettingsOf(config: Config): TracingSettings | undefined {
+  const collector = collectorOf(config, config.tracesExporter);
+  return collector && { ...collector, share: config.traceShare };
+}
+
+/** The same for metrics. */
+export function metricPushSettingsOf(config: Config): MetricPushSettings | undefined {
+  const collector = collectorOf(config, config.metricsExporter);
+  return collector && { ...collector, everyMs: config.metricsEveryMs };
+}
+
+/** The same for the log. */
+export function logCollectorOf(config: Config): Collector | undefined {
+  return collectorOf(config, config.logsExporter);
+}
+
+function collectorOf(
+  { otlpEndpoint: endpoint, otlpProtocol: protocol }: Config,
+  exporter: SignalExporter,
+): Collector | undefined {
+  return endpoint === undefined || exporter === "none" ? undefined : { endpoint, protocol };
+}
+
 /** When a mass loss brakes. */
 export function brakeSettingsOf(config: Config): BrakeSettings {
   const { brakeFraction: fraction, brakeMinAgents: minAgents, brakeRate: agentsPerSecond } = config;
@@ -571,6 +665,13 @@ const configShape: z.ZodType<Config> = z.object({
   ),
   logLevel: z.enum(logLevels),
   logFormat: z.enum(logFormats),
+  otlpEndpoint: z.union([z.string(), z.undefined()]),
+  otlpProtocol: z.enum(["http/protobuf", "http/json"]),
+  tracesExporter: z.enum(signalExporters),
+  metricsExporter: z.enum(signalExporters),
+  logsExporter: z.enum(signalExporters),
+  metricsEveryMs: z.number(),
+  traceShare: z.number(),
 });
 
 function nonEmpty(text: string | undefined): string | undefined {
@@ -601,6 +702,12 @@ function parseDatabaseUrl(text: string): Parsed {
   if (text === "") return good(undefined);
   if (!/^postgres(?:ql)?:\/\//.test(text)) return bad("must begin with postgres://");
   return good(text);
+}
+
+function parseHttpUrl(text: string): Parsed {
+  if (text === "") return good(undefined);
+  const isHttp = /^https?:\/\//.test(text) && URL.canParse(text);
+  return isHttp ? good(text) : bad("must be an address that begins with http:// or https://");
 }
 
 function parseOrigins(text: string): Parsed {
@@ -661,6 +768,10 @@ function parseQuota(text: string): Parsed {
 
 function isCount(value: number): boolean {
   return Number.isInteger(value) && value >= 1 && value <= 1_000_000;
+}
+
+function parseSignalExporter(text: string): Parsed {
+  return signalExporters.some((exporter) => exporter === text) ? good(text) : bad("must be otlp or none");
 }
 
 function parseLogLevel(text: string): Parsed {

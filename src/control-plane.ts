@@ -20,6 +20,7 @@ import { forgetOldCommands } from "./commands/command-store.ts";
 import {
   brakeSettingsOf,
   type Config,
+  metricPushSettingsOf,
   quotaSettingsOf,
   SettingError,
   thresholdsOf,
@@ -78,6 +79,8 @@ import { createLeaveRpc } from "./liveness/leave-rpc.ts";
 import { LivenessSweeper } from "./liveness/liveness-sweeper.ts";
 import { offlineAfterMs } from "./liveness/thresholds.ts";
 import type { Logger } from "./observability/logger.ts";
+import { MetricPush } from "./observability/metric-push.ts";
+import type { Tracing } from "./observability/tracing.ts";
 import { createPassRpc } from "./passes/pass-rpc.ts";
 import { createPasses, type Passes } from "./passes/passes.ts";
 import { createProjectRpc } from "./projects/project-rpc.ts";
@@ -90,6 +93,7 @@ import { type CheckCertificate, createCertificateCheck } from "./rpc/check-certi
 import { createErrorInterceptor, explainError } from "./rpc/error-interceptor.ts";
 import { GuessLimiter } from "./rpc/guess-limiter.ts";
 import { describeApi } from "./rpc/openapi.ts";
+import { createTracingInterceptor } from "./rpc/tracing-interceptor.ts";
 import { createMessageValidator, type ValidateMessage } from "./rpc/validate-message.ts";
 import { createValidationInterceptor } from "./rpc/validation-interceptor.ts";
 import { assertNever } from "./runtime/assert-never.ts";
@@ -99,6 +103,7 @@ import { settledWithin } from "./runtime/settled-within.ts";
 import { createServerMetrics, type ServerMetrics, watchParts } from "./server-metrics.ts";
 import { Assigner } from "./sessions/assigner.ts";
 import { type CommandSource, createCommandSource } from "./sessions/command-source.ts";
+import { MessageTrace } from "./sessions/message-trace.ts";
 import { hintOfTasks, readHint, type ServerHint, writeHint } from "./sessions/server-hints.ts";
 import { SessionRegistry } from "./sessions/session-registry.ts";
 import { createSessionRpc } from "./sessions/session-rpc.ts";
@@ -162,6 +167,7 @@ export function createControlPlane(
   config: Config,
   logger: Logger,
   tls: TlsIdentity | undefined = openTls(config, logger),
+  tracing?: Tracing,
 ): ControlPlane {
   const { db } = database;
   const lastUsed = new LastUsedRecorder(db, (error) =>
@@ -176,10 +182,19 @@ export function createControlPlane(
   const report = (problem: string, error: unknown) => logger.warn({ err: error }, problem);
   const validate = createMessageValidator();
   const pacer = createPacer(database, config, logger);
-  const tasks = createTasks(database, config, pacer, logger);
+  const tasks = createTasks(database, config, pacer, logger, tracing);
   const streams = createStreams(database, tasks, report);
   const measured = createServerMetrics((metric, error) => report(`${metric} could not be read`, error));
-  const heartbeats = createHeartbeats(database, config, tasks, pacer, streams, measured.heartbeats, logger);
+  const heartbeats = createHeartbeats(
+    database,
+    config,
+    tasks,
+    pacer,
+    streams,
+    measured.heartbeats,
+    logger,
+    tracing,
+  );
   const passes = createHousekeeping(database, config, tasks, report);
   const pruner = new Pruner(
     database,
@@ -199,7 +214,7 @@ export function createControlPlane(
   );
   const events = createEvents(database, streams.open, report);
   const described = [
-    ...createServices(database, config, tasks, streams, events, heartbeats, validate, logger),
+    ...createServices(database, config, tasks, streams, events, heartbeats, validate, logger, tracing),
     serve(PassService, createPassRpc(db, passes.passes)),
     serve(TrackerService, createTrackerRpc(db, config.trackerAllowedHosts)),
     createHealthService(health),
@@ -218,6 +233,7 @@ export function createControlPlane(
     checkCertificate,
     calls: measured.calls,
   });
+  if (tracing !== undefined) interceptors.unshift(createTracingInterceptor(tracing));
   const transcoder = createTranscoder({
     services,
     interceptors,
@@ -261,11 +277,18 @@ export function createControlPlane(
     waiting: tasks.waiting,
     writer: heartbeats.writer,
   });
+  const push = metricPushSettingsOf(config);
+  if (push !== undefined)
+    background.push(
+      new MetricPush(push, measured.metrics, (error) =>
+        report("metrics could not be sent to the collector", error),
+      ),
+    );
   if (tls === undefined) warnOfCleartext(config, logger);
   else background.push(tls);
   const sessions = streams.registry;
   const waits = [...waiting, watches];
-  return assemble({ web, grpc, background, waiting: waits, sessions, health, services, codes });
+  return assemble({ web, grpc, background, waiting: waits, sessions, health, services, codes, tracing });
 }
 
 /** What people open: the dashboard, and the way to sign in to it. */
@@ -285,8 +308,9 @@ function assemble(parts: {
   health: HealthState;
   services: ServedService[];
   codes: SignInCodes;
+  tracing: Tracing | undefined;
 }): ControlPlane {
-  const { web, grpc, background, waiting, sessions, health, services, codes } = parts;
+  const { web, grpc, background, waiting, sessions, health, services, codes, tracing } = parts;
   return {
     get addresses() {
       return { http: web.address, grpc: grpc.address };
@@ -305,7 +329,12 @@ function assemble(parts: {
       // While the doors are still open: agents are asked to go elsewhere, and can say what they have to.
       await settledWithin(sessions.stop(), STOP_WITHIN_MS);
       await Promise.all([web.stop(), grpc.stop()]);
-      await settledWithin(Promise.all(background.map((service) => service.stop())), STOP_WITHIN_MS);
+      const ended = Promise.all(background.map((service) => service.stop()));
+      // Last, since what is written at the end makes spans too.
+      await settledWithin(
+        ended.then(() => tracing?.stop()),
+        STOP_WITHIN_MS,
+      );
     },
   };
 }
@@ -364,7 +393,13 @@ interface Tasks {
   quotas: Quotas;
 }
 
-function createTasks({ db }: Database, config: Config, pacer: HeartbeatPacer, logger: Logger): Tasks {
+function createTasks(
+  { db }: Database,
+  config: Config,
+  pacer: HeartbeatPacer,
+  logger: Logger,
+  tracing: Tracing | undefined,
+): Tasks {
   const { retryBackoffMs: firstMs, retryBackoffMaxMs: longestMs } = config;
   const rules: TaskRules = {
     // Grows with the interval that agents are told.
@@ -383,7 +418,7 @@ function createTasks({ db }: Database, config: Config, pacer: HeartbeatPacer, lo
     logger.warn({ err: error }, "the database was not asked for tasks that are due; it is tried again"),
   );
   const held = new HeldTasks(db, rules, waiting, unhandled);
-  const completions = new CompletionWriter(db, (changes) => waiting.announce(changes));
+  const completions = new CompletionWriter(db, (changes) => waiting.announce(changes), tracing);
   const onCordoned = (changes: readonly CordonChange[]) => logCordons(logger, changes);
   const loans = new LoanService(db, rules, waiting, completions, onCordoned);
   const quotas = new Quotas(db, quotaSettingsOf(config), (error) =>
@@ -548,6 +583,7 @@ function createServices(
   { service: heartbeats, pacer, listener }: Heartbeats,
   validate: ValidateMessage,
   logger: Logger,
+  tracing: Tracing | undefined,
 ): ServedService[] {
   const { db } = database;
   const { rules, waiting, held, quotas } = tasks;
@@ -581,6 +617,7 @@ function createServices(
     renewalDueMs: (caller) => renewalDueMs(db, caller),
     onError: streams.report,
     pace: pacer,
+    trace: tracing && new MessageTrace(tracing),
   });
   return [
     serve(AgentService, {
@@ -688,10 +725,11 @@ function createHeartbeats(
   { registry }: Streams,
   measures: HeartbeatMeasures,
   logger: Logger,
+  tracing: Tracing | undefined,
 ): Heartbeats {
   const listener = createHeartbeatListener(logger, registry);
   const parts = { tasks: held, agentTokenTtlMs: config.agentTokenTtlMs, quotas };
-  const writer = new HeartbeatWriter(database, parts, listener, measures);
+  const writer = new HeartbeatWriter(database, parts, listener, measures, tracing);
   return { service: new HeartbeatService(database.db, writer, listener), writer, pacer, listener };
 }
 

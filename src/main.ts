@@ -1,10 +1,12 @@
 /** Process entry: what `drover serve`, `drover db migrate`, `drover tokens recover` and `drover doctor` do. */
 import { resolve } from "node:path";
-import { type Config, readConfig, settings } from "./config.ts";
+import { type Config, logCollectorOf, readConfig, settings, tracingSettingsOf } from "./config.ts";
 import { createControlPlane, openTls } from "./control-plane.ts";
 import { type Examination, examine as look } from "./doctor/examine.ts";
 import { scrubJson } from "./error-reports/scrub-secrets.ts";
+import { type LogPush, openLogPush } from "./observability/log-push.ts";
 import { createLogger, type Logger, readable } from "./observability/logger.ts";
+import { openTracing, type Tracing, traceFields } from "./observability/tracing.ts";
 import { ensureProject } from "./projects/project-store.ts";
 import { newUuid } from "./runtime/resource-id.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
@@ -22,14 +24,17 @@ const DEFAULT_PROJECT = "default";
 /** Runs the control plane until SIGINT or SIGTERM; resolves when all of it has stopped. */
 export async function serve(flags: FlagValues): Promise<void> {
   const config = readConfig(process.env, flags);
-  const logger = await openLog(config);
+  const telemetry: Telemetry = { tracing: undefined, log: undefined };
+  const logger = await openLog(config, telemetry);
   // Before the database: a bad file should be told at once.
   const tls = openTls(config, logger);
   const stopRequested = stopSignal();
-  await withDatabase(config, logger, async (database) => {
+  await openTelemetry(telemetry, config, logger);
+  const { tracing } = telemetry;
+  const run = async (database: Database) => {
     const project = await ensureProject(database.db, newUuid(), DEFAULT_PROJECT);
     const tokenFile = await ensureOperatorToken(database.db, project.id, resolve(config.dataDir));
-    const controlPlane = createControlPlane(database, config, logger, tls);
+    const controlPlane = createControlPlane(database, config, logger, tls, tracing);
     try {
       await controlPlane.start();
       announce(controlPlane.addresses, config, tokenFile);
@@ -40,7 +45,25 @@ export async function serve(flags: FlagValues): Promise<void> {
     } finally {
       await controlPlane.stop();
     }
-  });
+  };
+  try {
+    await withDatabase(config, logger, run, { tracing });
+  } finally {
+    await telemetry.log?.stop();
+  }
+}
+
+/** What is sent to a collector, once it is open. */
+interface Telemetry {
+  tracing: Tracing | undefined;
+  log: LogPush | undefined;
+}
+
+async function openTelemetry(telemetry: Telemetry, config: Config, logger: Logger): Promise<void> {
+  const unsent = (what: string) => (error: unknown) =>
+    logger.warn({ err: error }, `${what} could not be sent to the collector`);
+  telemetry.log = await openLogPush(logCollectorOf(config), unsent("lines of the log"));
+  telemetry.tracing = await openTracing(tracingSettingsOf(config), unsent("spans"));
 }
 
 /** Brings the database's schema up to date. */
@@ -65,13 +88,19 @@ export async function examine(flags: FlagValues): Promise<Examination> {
   return await look(process.env, flags, createLogger({ level: "silent", scrub: scrubJson }));
 }
 
-/** JSON for programs; words where somebody reads along. */
-async function openLog({ logLevel, logFormat }: Config): Promise<Logger> {
+/** JSON for programs; words where somebody reads along. The collector gets a copy, where there is one. */
+async function openLog({ logLevel, logFormat }: Config, telemetry?: Telemetry): Promise<Logger> {
   const { stderr } = process;
   const inWords = logFormat === "text" || (logFormat === "auto" && stderr.isTTY === true);
   const colours = stderr.isTTY === true && (process.env.NO_COLOR ?? "") === "";
   const destination = inWords ? await readable(stderr, { colours }) : undefined;
-  return createLogger({ level: logLevel, scrub: scrubJson, destination });
+  return createLogger({
+    level: logLevel,
+    scrub: scrubJson,
+    destination,
+    fields: () => traceFields(telemetry?.tracing),
+    copy: (line) => telemetry?.log?.write(line),
+  });
 }
 
 /** Starts PostgreSQL where it is embedded and does not run already, migrates, runs, and stops what it started. */
@@ -79,7 +108,7 @@ async function withDatabase<T>(
   config: Config,
   logger: Logger,
   run: (database: Database) => Promise<T>,
-  { besideServer = false }: { besideServer?: boolean } = {},
+  { besideServer = false, tracing }: { besideServer?: boolean; tracing?: Tracing | undefined } = {},
 ): Promise<T> {
   const postgres = createPostgres({
     databaseUrl: config.databaseUrl,
@@ -90,7 +119,11 @@ async function withDatabase<T>(
   await postgres.start();
   try {
     await migrateDatabase(postgres.connection);
-    const database = openDatabase({ ...postgres.connection, applicationName: `drover ${process.pid}` });
+    const database = openDatabase({
+      ...postgres.connection,
+      applicationName: `drover ${process.pid}`,
+      beginStatement: tracing?.beginStatement,
+    });
     try {
       return await run(database);
     } finally {

@@ -90,6 +90,16 @@ const cases: Record<string, { good: string[]; bad: string[] }> = {
   DROVER_QUOTA_PAYLOAD_BYTES: quota,
   DROVER_QUOTA_PENDING_TASKS: quota,
   DROVER_LOG_FORMAT: { good: ["auto", "json", "text"], bad: ["pretty", "JSON", "1"] },
+  OTEL_EXPORTER_OTLP_ENDPOINT: {
+    good: ["http://127.0.0.1:4318", "https://otel.example.com/collector/"],
+    bad: ["127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://"],
+  },
+  OTEL_EXPORTER_OTLP_PROTOCOL: { good: ["http/protobuf", "http/json"], bad: ["grpc", "json"] },
+  OTEL_TRACES_EXPORTER: { good: ["otlp", "none"], bad: ["console", "otlp,console"] },
+  OTEL_METRICS_EXPORTER: { good: ["otlp", "none"], bad: ["prometheus"] },
+  OTEL_LOGS_EXPORTER: { good: ["otlp", "none"], bad: ["OTLP"] },
+  OTEL_METRIC_EXPORT_INTERVAL: { good: ["100", "60000"], bad: ["0", "60s", "3600001"] },
+  OTEL_TRACES_SAMPLER_ARG: { good: ["0", "0.05", "1"], bad: ["-1", "1.1", "5%"] },
   DROVER_LOG_LEVEL: { good: ["trace", "info", "silent"], bad: ["verbose", "INFO", "3"] },
 };
 

@@ -13,6 +13,8 @@ const ALLOWED_HEADERS = [
   "content-type",
   "grpc-timeout",
   "last-event-id",
+  "traceparent",
+  "tracestate",
   "x-drover-project",
   "x-grpc-web",
   "x-server-timeout",

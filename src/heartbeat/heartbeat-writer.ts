@@ -1,5 +1,6 @@
 import { findRevokedCallers } from "../identity/confirm-caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
+import type { Origin, Tracing } from "../observability/tracing.ts";
 import { type Batched, CoalescingBatcher, type Outcome, type Settle } from "../runtime/coalescing-batcher.ts";
 import { Lanes } from "../runtime/lanes.ts";
 import { Refusal } from "../runtime/refusal.ts";
@@ -36,11 +37,13 @@ export interface HeartbeatMeasures {
 interface Submitted {
   readonly beat: Beat;
   readonly plain: PlainBeat | undefined;
+  readonly origin: Origin | undefined;
 }
 
 /** A beat on its careful way. */
 interface Job {
   readonly beat: Beat;
+  readonly origin: Origin | undefined;
   readonly resolve: (outcome: Outcome<HeartbeatAnswer>) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -68,6 +71,7 @@ export class HeartbeatWriter implements Service {
   readonly #parts: TakeParts;
   readonly #listener: HeartbeatListener;
   readonly #measures: HeartbeatMeasures | undefined;
+  readonly #tracing: Tracing | undefined;
   readonly #batcher: CoalescingBatcher<Submitted, HeartbeatAnswer>;
   readonly #carefulLanes: Lanes<Job>;
   readonly #patientLanes: Lanes<Job>;
@@ -78,19 +82,21 @@ export class HeartbeatWriter implements Service {
     parts: TakeParts,
     listener: HeartbeatListener,
     measures?: HeartbeatMeasures,
+    tracing?: Tracing,
   ) {
     this.#measures = measures;
+    this.#tracing = tracing;
     this.#plain = database.apart({ maxConnections: BATCHES_AT_ONCE, lockTimeoutMs: LOCK_TIMEOUT_MS });
     this.#careful = database.apart({ maxConnections: CAREFUL_LANES + PATIENT_LANES });
     this.#parts = parts;
     this.#listener = listener;
-    this.#carefulLanes = new Lanes(CAREFUL_LANES, CAREFUL_BATCH, (jobs) => this.#takeSet(jobs, false));
-    this.#patientLanes = new Lanes(PATIENT_LANES, 1, (jobs) => this.#takeSet(jobs, true));
+    this.#carefulLanes = new Lanes(CAREFUL_LANES, CAREFUL_BATCH, (jobs) => this.#takeTraced(jobs, false));
+    this.#patientLanes = new Lanes(PATIENT_LANES, 1, (jobs) => this.#takeTraced(jobs, true));
     this.#batcher = new CoalescingBatcher({
       keyOf: ({ beat }) => beat.caller.agentId,
       folds: (earlier, later) =>
         earlier.plain !== undefined && later.plain !== undefined && foldsInto(earlier.plain, later.plain),
-      flush: (batch, settle) => this.#flush(batch, settle),
+      flush: (batch, settle) => this.#flushTraced(batch, settle),
       gatherMs: GATHER_MS,
       maxBatch: BATCH,
       maxInFlight: BATCHES_AT_ONCE,
@@ -130,7 +136,7 @@ export class HeartbeatWriter implements Service {
 
   /** Resolves when the beat is durable. Throws NOT_FOUND, ABORTED, UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
   submit(beat: Beat): Promise<HeartbeatAnswer> {
-    const answer = this.#batcher.submit({ beat, plain: plainBeatOf(beat) });
+    const answer = this.#batcher.submit({ beat, plain: plainBeatOf(beat), origin: this.#tracing?.here() });
     if (this.#measures !== undefined) void this.#measure(answer, this.#measures);
     return answer;
   }
@@ -147,6 +153,18 @@ export class HeartbeatWriter implements Service {
     }
   }
 
+  #flushTraced(batch: readonly Batched<Submitted>[], settle: Settle<HeartbeatAnswer>): Promise<void> {
+    if (this.#tracing === undefined) return this.#flush(batch, settle);
+    const origins = batch.map(({ item }) => item.origin);
+    return this.#tracing.together("heartbeats", origins, () => this.#flush(batch, settle));
+  }
+
+  #takeTraced(jobs: readonly Job[], waiting: boolean): Promise<void> {
+    if (this.#tracing === undefined) return this.#takeSet(jobs, waiting);
+    const origins = jobs.map(({ origin }) => origin);
+    return this.#tracing.together("heartbeats with care", origins, () => this.#takeSet(jobs, waiting));
+  }
+
   async #flush(batch: readonly Batched<Submitted>[], settle: Settle<HeartbeatAnswer>): Promise<void> {
     this.#measures?.flushed(batch.length);
     const plain = batch.flatMap(foldedOf);
@@ -158,7 +176,7 @@ export class HeartbeatWriter implements Service {
       else if (folded.length > 0) settle(place, APART);
       else {
         const { promise, resolve, reject } = Promise.withResolvers<Outcome<HeartbeatAnswer>>();
-        careful.push({ beat: item.beat, resolve, reject });
+        careful.push({ beat: item.beat, origin: item.origin, resolve, reject });
         settle(place, promise);
       }
     }

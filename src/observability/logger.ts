@@ -8,12 +8,16 @@ export interface LoggerOptions {
   readonly level: string;
   /** A copy of a line's fields without their secrets: what someone logs by mistake must not reach the disk. */
   readonly scrub: (fields: JsonValue) => JsonValue;
+  /** What is added to a line by where it is written. */
+  readonly fields?: (() => object) | undefined;
+  /** Hears of every line as well, as JSON. */
+  readonly copy?: ((line: string) => void) | undefined;
   /** Standard error when left out. */
   readonly destination?: DestinationStream | undefined;
 }
 
 /** JSON lines without secrets; times are ISO 8601 in UTC. */
-export function createLogger({ level, scrub, destination }: LoggerOptions): Logger {
+export function createLogger({ level, scrub, fields, copy, destination }: LoggerOptions): Logger {
   return pino(
     {
       level,
@@ -21,7 +25,14 @@ export function createLogger({ level, scrub, destination }: LoggerOptions): Logg
       serializers: { err: describeError },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
-      hooks: { streamWrite: (line) => `${JSON.stringify(scrub(JSON.parse(line)))}\n` },
+      ...(fields !== undefined && { mixin: fields }),
+      hooks: {
+        streamWrite(line) {
+          const scrubbed = `${JSON.stringify(scrub(JSON.parse(line)))}\n`;
+          copy?.(scrubbed);
+          return scrubbed;
+        },
+      },
     },
     destination ?? pino.destination({ dest: 2, sync: true }),
   );

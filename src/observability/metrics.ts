@@ -2,8 +2,10 @@ import type { Registry } from "prom-client";
 import {
   type CounterFamily,
   CounterFamily as Counters,
+  type Distribution,
   type DistributionFamily,
   DistributionFamily as Distributions,
+  type Labelled,
   type ReadableMetric,
   type Sample,
 } from "./tally.ts";
@@ -13,6 +15,12 @@ export interface MetricsPage {
   readonly contentType: string;
   readonly text: string;
 }
+
+/** One metric as it is at a moment. */
+export type MetricReading = { readonly name: string; readonly help: string } & (
+  | { readonly kind: "counter" | "gauge"; readonly samples: readonly Sample[] }
+  | { readonly kind: "histogram"; readonly cells: readonly Labelled<Distribution>[] }
+);
 
 /** Hears of a metric that could not be read; the page then leaves it out. */
 export type ReportUnread = (name: string, error: unknown) => void;
@@ -46,6 +54,18 @@ export class Metrics {
   /** The same for a count that is kept elsewhere and only rises. */
   counter(name: string, help: string, read: () => number): void {
     this.#add({ kind: "counter", name, help, samples: () => samplesOf(read()) });
+  }
+
+  /** All metrics as they are now; one that cannot be read is empty. */
+  async read(): Promise<MetricReading[]> {
+    return await Promise.all(
+      this.#metrics.map(async (metric): Promise<MetricReading> => {
+        const { name, help, kind } = metric;
+        if (metric instanceof Distributions) return { name, help, kind: "histogram", cells: metric.labelled };
+        if (kind === "histogram") throw new Error(`${name} is a histogram of another kind`);
+        return { name, help, kind, samples: await this.#read(metric) };
+      }),
+    );
   }
 
   async page(): Promise<MetricsPage> {

@@ -62,7 +62,8 @@ export const SECONDS: readonly number[] = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10,
 ];
 
-interface Labelled<T> {
+/** A value with the labels that tell it apart. */
+export interface Labelled<T> {
   readonly labels: Readonly<Record<string, string>>;
   readonly cell: T;
 }
@@ -109,6 +110,10 @@ export class DistributionFamily extends Family<Distribution> implements Readable
     super(() => new Distribution(bounds));
     this.name = name;
     this.help = help;
+  }
+
+  get labelled(): readonly Labelled<Distribution>[] {
+    return this.cells;
   }
 
   samples(): Sample[] {

@@ -1,5 +1,5 @@
 import type { DescMethod } from "@bufbuild/protobuf";
-import { Code } from "@connectrpc/connect";
+import type { Code } from "@connectrpc/connect";
 import type { Peer } from "../doors/door.ts";
 import type { Metrics } from "../observability/metrics.ts";
 import {
@@ -9,29 +9,10 @@ import {
   type DistributionFamily,
   SECONDS,
 } from "../observability/tally.ts";
+import { codeNames } from "../runtime/code-name.ts";
 
 /** The end of a call: its code, or "ok". */
 export type CallEnd = Code | "ok";
-
-const names = {
-  ok: "OK",
-  [Code.Canceled]: "CANCELLED",
-  [Code.Unknown]: "UNKNOWN",
-  [Code.InvalidArgument]: "INVALID_ARGUMENT",
-  [Code.DeadlineExceeded]: "DEADLINE_EXCEEDED",
-  [Code.NotFound]: "NOT_FOUND",
-  [Code.AlreadyExists]: "ALREADY_EXISTS",
-  [Code.PermissionDenied]: "PERMISSION_DENIED",
-  [Code.ResourceExhausted]: "RESOURCE_EXHAUSTED",
-  [Code.FailedPrecondition]: "FAILED_PRECONDITION",
-  [Code.Aborted]: "ABORTED",
-  [Code.OutOfRange]: "OUT_OF_RANGE",
-  [Code.Unimplemented]: "UNIMPLEMENTED",
-  [Code.Internal]: "INTERNAL",
-  [Code.Unavailable]: "UNAVAILABLE",
-  [Code.DataLoss]: "DATA_LOSS",
-  [Code.Unauthenticated]: "UNAUTHENTICATED",
-} as const satisfies Record<CallEnd, string>;
 
 /** The cells of one method at one door. */
 interface Cells {
@@ -74,7 +55,7 @@ export class CallMetrics {
       if (method.methodKind === "unary") cells.seconds.observe((performance.now() - beganMs) / 1000);
       let counter = cells.byEnd.get(end);
       if (counter === undefined) {
-        counter = this.#handled.cell({ ...cells.labels, code: names[end] });
+        counter = this.#handled.cell({ ...cells.labels, code: codeNames[end] });
         cells.byEnd.set(end, counter);
       }
       counter.add();

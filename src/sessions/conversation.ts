@@ -10,6 +10,7 @@ import { invalidField, Refusal } from "../runtime/refusal.ts";
 import { renewalDueKey } from "../tokens/authenticate.ts";
 import type { AgentSession, StreamRun } from "./agent-session.ts";
 import type { CommandSource } from "./command-source.ts";
+import type { Heard, MessageTrace } from "./message-trace.ts";
 import type { RenewalDue } from "./renewal-due.ts";
 import { type AgentCalls, type Answer, checkSaying, leave, makeCall } from "./session-calls.ts";
 import { refusalToMessage } from "./session-refusal.ts";
@@ -27,6 +28,8 @@ export interface ConversationParts {
   validate(schema: DescMessage, message: Message): void;
   /** What a caller is shown of an error. */
   explain(error: unknown): ConnectError;
+  /** Makes spans of messages; undefined where nobody wants them. */
+  readonly trace: MessageTrace | undefined;
   /** What agents are told at hello; it changes with the fleet. */
   readonly pace: { readonly intervalMs: number; readonly leaseMs: number };
 }
@@ -58,12 +61,17 @@ export class Conversation {
 
   /** Resolves when the agent has said its last; an error ends the stream after the answers before it. Never rejects. */
   async run(requests: AsyncIterable<SessionRequest>): Promise<void> {
+    const { trace } = this.#parts;
     try {
       for await (const request of requests) {
         if (this.#session.isClosed) break;
         const { id, message } = request;
+        if (trace !== undefined) {
+          const take = (heard: Heard) => this.#takeTraced(request, heard);
+          if ((await trace.hear(message.case, this.#session.caller, take)) === "over") break;
+        }
         // By far the most: not through every turn that the others take.
-        if (message.case === "heartbeat" && this.#session.run !== undefined)
+        else if (message.case === "heartbeat" && this.#session.run !== undefined)
           await this.#takeBeat(id, message);
         else if ((await this.#take(request)) === "over") break;
       }
@@ -73,14 +81,22 @@ export class Conversation {
     }
   }
 
-  async #take({ id, message }: SessionRequest): Promise<"over" | undefined> {
+  async #takeTraced(request: SessionRequest, heard: Heard): Promise<"over" | undefined> {
+    const { id, message } = request;
+    if (message.case !== "heartbeat" || this.#session.run === undefined)
+      return await this.#take(request, heard);
+    await this.#takeBeat(id, message, heard);
+    return undefined;
+  }
+
+  async #take({ id, message }: SessionRequest, heard?: Heard): Promise<"over" | undefined> {
     if (this.#session.run === undefined) {
       const answer = await this.#greet(message);
       await this.#session.answer(id, answer);
       this.#session.commands.wake();
       return undefined;
     }
-    const answer = await this.#answer(message);
+    const answer = await this.#answer(message, heard);
     if (!this.#session.answerNow(id, answer)) await this.#session.answer(id, answer);
     if (message.case === "ready" && answer.case === "done") this.#session.room.open();
     return message.case === "goodbye" && answer.case === "done" ? "over" : undefined;
@@ -111,20 +127,22 @@ export class Conversation {
   }
 
   /** The answer to any other message; a refusal of it is an answer too. */
-  async #answer(message: SessionRequest["message"]): Promise<Answer> {
+  async #answer(message: SessionRequest["message"], heard: Heard | undefined): Promise<Answer> {
     try {
       if (message.case === undefined) throw invalidField("message", "is needed, and of a kind that is known");
       checkSaying(message, this.#parts.validate);
       return await this.#serve(message);
     } catch (error) {
-      return this.#refusalOf(error);
+      return this.#refusalOf(error, heard);
     }
   }
 
   /** The answer that an error is; throws it where it ends the stream. */
-  #refusalOf(error: unknown): Answer {
+  #refusalOf(error: unknown, heard: Heard | undefined): Answer {
     if (error instanceof Refusal && endsStream(error)) throw error;
-    return { case: "refusal", value: refusalToMessage(this.#parts.explain(error)) };
+    const explained = this.#parts.explain(error);
+    if (heard !== undefined) heard.refused = explained;
+    return { case: "refusal", value: refusalToMessage(explained) };
   }
 
   async #serve(message: Said): Promise<Answer> {
@@ -152,7 +170,7 @@ export class Conversation {
   }
 
   /** What #take does for a heartbeat, in one function: each one more that waits costs every heartbeat its turns. */
-  async #takeBeat(id: bigint, message: Extract<Said, { case: "heartbeat" }>): Promise<void> {
+  async #takeBeat(id: bigint, message: Extract<Said, { case: "heartbeat" }>, heard?: Heard): Promise<void> {
     let answer: Answer;
     try {
       checkSaying(message, this.#parts.validate);
@@ -163,7 +181,7 @@ export class Conversation {
       if (value.agentStatus !== AgentStatus.ERROR) this.#session.room.open();
       answer = { case: "heartbeat", value };
     } catch (error) {
-      answer = this.#refusalOf(error);
+      answer = this.#refusalOf(error, heard);
     }
     if (!this.#session.answerNow(id, answer)) await this.#session.answer(id, answer);
   }

@@ -24,9 +24,14 @@ export interface ConnectionSettings {
   lockTimeoutMs?: number;
   /** Whether statements with parameters are prepared, once for each connection. */
   prepare: boolean;
+  /** Hears of every statement. */
+  beginStatement?: BeginStatement | undefined;
   /** Hears what is notified on channels that the connection listens to. */
   onNotification?: (payload: string) => void;
 }
+
+/** Hears of a statement when it is asked for; what it returns hears of its end, with the error if it failed. */
+export type BeginStatement = (text: string) => ((error?: unknown) => void) | undefined;
 
 export type Rows = RowList<(Record<string, unknown> | unknown[])[]>;
 
@@ -76,6 +81,12 @@ export class Connection {
   query(text: string, parameters: unknown[], rows: "objects" | "arrays" = "objects"): Promise<Rows> {
     const answer = this.#tail.then(() => this.#run(text, parameters, rows));
     this.#tail = answer.catch(() => {});
+    const ended = this.#settings.beginStatement?.(text);
+    if (ended !== undefined)
+      void answer.then(
+        () => ended(),
+        (error: unknown) => ended(error),
+      );
     return answer;
   }
 

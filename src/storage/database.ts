@@ -1,6 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { PgTransactionConfig } from "drizzle-orm/pg-core";
-import { Connection, type Rows } from "./connection.ts";
+import { type BeginStatement, Connection, type Rows } from "./connection.ts";
 import { ConnectionPool, type PoolUse } from "./connection-pool.ts";
 import { isRetryable } from "./database-error.ts";
 import { parseDatabaseUrl } from "./database-url.ts";
@@ -25,6 +25,8 @@ export interface DatabaseSettings {
   patienceMs?: number;
   /** False where a proxy hands every transaction to another connection; true when left out. */
   prepare?: boolean;
+  /** Hears of every statement, also of those of pools apart. */
+  beginStatement?: BeginStatement | undefined;
 }
 
 /** A connection of one's own, for what lives in a session, such as an advisory lock. */
@@ -74,6 +76,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     patienceMs: settings.patienceMs ?? 3_000,
     prepare: settings.prepare ?? true,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
+    beginStatement: settings.beginStatement,
   };
   const pool = new ConnectionPool(poolSettings);
   const withConnection = async <T>(use: (connection: Connection) => Promise<T>): Promise<T> => {

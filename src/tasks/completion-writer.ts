@@ -1,6 +1,7 @@
 import type { AgentCaller } from "../identity/caller.ts";
 import { findRevokedCallers } from "../identity/confirm-caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
+import type { Origin, Tracing } from "../observability/tracing.ts";
 import { type Batched, CoalescingBatcher, type Settle } from "../runtime/coalescing-batcher.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import type { Service } from "../runtime/service.ts";
@@ -23,6 +24,8 @@ const MOST_BYTES = 16 * 1024;
 /** An agent's word that a task of its own is done. */
 export interface SentCompletion extends Completion {
   readonly caller: AgentCaller;
+  /** The work that it is part of, where that is traced. */
+  readonly origin?: Origin | undefined;
 }
 
 type Taken = { changes: TaskChange[]; tasks: Map<SentCompletion, TaskRecord> };
@@ -44,16 +47,18 @@ class Revoked extends Error {
 export class CompletionWriter implements Service {
   readonly #db: Db;
   readonly #announce: (changes: readonly TaskChange[]) => void;
+  readonly #tracing: Tracing | undefined;
   readonly #batcher: CoalescingBatcher<SentCompletion, TaskRecord | undefined>;
 
   /** `announce` hears of changes once they are committed. */
-  constructor(db: Db, announce: (changes: readonly TaskChange[]) => void) {
+  constructor(db: Db, announce: (changes: readonly TaskChange[]) => void, tracing?: Tracing) {
     this.#db = db;
+    this.#tracing = tracing;
     this.#announce = announce;
     this.#batcher = new CoalescingBatcher({
       keyOf: ({ key }) => key.taskId,
       folds: () => false,
-      flush: (batch, settle) => this.#flush(batch, settle),
+      flush: (batch, settle) => this.#flushTraced(batch, settle),
       gatherMs: GATHER_MS,
       maxBatch: BATCH,
       maxInFlight: BATCHES_AT_ONCE,
@@ -81,7 +86,17 @@ export class CompletionWriter implements Service {
    */
   async submit(completion: SentCompletion): Promise<TaskRecord | undefined> {
     if ((completion.result?.bytes ?? 0) > MOST_BYTES) return undefined;
-    return await this.#batcher.submit(completion);
+    if (this.#tracing === undefined) return await this.#batcher.submit(completion);
+    return await this.#batcher.submit({ ...completion, origin: this.#tracing.here() });
+  }
+
+  #flushTraced(
+    batch: readonly Batched<SentCompletion>[],
+    settle: Settle<TaskRecord | undefined>,
+  ): Promise<void> {
+    if (this.#tracing === undefined) return this.#flush(batch, settle);
+    const origins = batch.map(({ item }) => item.origin);
+    return this.#tracing.together("completions", origins, () => this.#flush(batch, settle));
   }
 
   async #flush(

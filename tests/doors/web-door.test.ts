@@ -215,6 +215,8 @@ describe("CORS", () => {
         "content-type",
         "grpc-timeout",
         "last-event-id",
+        "traceparent",
+        "tracestate",
         "x-drover-project",
         "x-grpc-web",
         "x-server-timeout",

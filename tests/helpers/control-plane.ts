@@ -1,10 +1,11 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readConfig } from "../../src/config.ts";
+import { readConfig, tracingSettingsOf } from "../../src/config.ts";
 import { createControlPlane } from "../../src/control-plane.ts";
 import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
 import { createLogger } from "../../src/observability/logger.ts";
+import { openTracing, type Tracing, traceFields } from "../../src/observability/tracing.ts";
 import { ensureProject } from "../../src/projects/project-store.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
 import { type Database, openDatabase } from "../../src/storage/database.ts";
@@ -53,15 +54,20 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
   const dataDir = await mkdtemp(join(tmpdir(), "drover-test-"));
   const config = readConfig(settingsFor(url, dataDir, options), {});
   const lines: string[] = [];
+  let tracing: Tracing | undefined;
   const logger = createLogger({
     level: config.logLevel,
     scrub: scrubJson,
     destination: { write: (line) => void lines.push(line) },
+    fields: () => traceFields(tracing),
   });
-  const database = openDatabase({ url, applicationName: "drover" });
+  tracing = await openTracing(tracingSettingsOf(config), (error) =>
+    logger.warn({ err: error }, "spans could not be sent to the collector"),
+  );
+  const database = openDatabase({ url, applicationName: "drover", beginStatement: tracing?.beginStatement });
   const project = await ensureProject(database.db, newUuid(), "default");
   await ensureOperatorToken(database.db, project.id, dataDir);
-  const controlPlane = createControlPlane(database, config, logger);
+  const controlPlane = createControlPlane(database, config, logger, undefined, tracing);
   await controlPlane.start();
   const { http, grpc } = controlPlane.addresses;
   return {

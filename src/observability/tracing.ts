@@ -1,0 +1,64 @@
+import type { Attributes, SpanContext } from "@opentelemetry/api";
+import { type Collector, exporterOptions, type ReportUnsent } from "./collector.ts";
+
+export interface TracingSettings extends Collector {
+  /** Share of the traces that begin here which are recorded, 0 to 1; those that callers begin are their decision. */
+  readonly share: number;
+}
+
+/** A place in a trace, for work that is done for it elsewhere. */
+export type Origin = SpanContext;
+
+/** Work that is under way: a span. */
+export interface Work {
+  /** Runs `part`; what it begins, also later, belongs to this work until that ends. */
+  run<T>(part: () => T): T;
+  note(attributes: Attributes): void;
+  /** What begins from here on is no part of it: a stream that is open for days would gather parts without an end. */
+  close(): void;
+  /** `failed`: by the server's fault, not its caller's. */
+  end(failed: boolean): void;
+}
+
+/** Hears of a statement when it is asked for; what it returns hears of its end, with the error if it failed. */
+export type BeginStatement = (text: string) => ((error?: unknown) => void) | undefined;
+
+/**
+ * What a server tells of its work, span by span. Where none of that is asked for nobody holds one of these: whoever
+ * would use it looks whether it is undefined, and that is all that it costs.
+ */
+export interface Tracing {
+  /** A call through a door. It goes on with the trace that its headers name by W3C's traceparent and tracestate. */
+  beginCall(name: string, attributes: Attributes, headers: Headers): Work;
+  /** Work with a trace of its own that is linked to what is under way here. */
+  beginApart(name: string, attributes: Attributes): Work;
+  /** The work under way here that takes parts; undefined where there is none, or none that is recorded. */
+  here(): Origin | undefined;
+  /** Runs what is done at once for several: part of the work of one, and linked to that of several. */
+  together<T>(name: string, origins: readonly (Origin | undefined)[], run: () => Promise<T>): Promise<T>;
+  /** Statements that belong to the work under way here; none belongs to no work. */
+  readonly beginStatement: BeginStatement;
+  /** Sends what has ended, for some seconds at most. Never rejects. */
+  stop(): Promise<void>;
+}
+
+/** Where a line of the log belongs: to the work under way when it is written. */
+export function traceFields(tracing: Tracing | undefined): object {
+  const here = tracing?.here();
+  return here === undefined ? {} : { trace_id: here.traceId, span_id: here.spanId };
+}
+
+/** Undefined without settings; only with them the libraries are loaded. */
+export async function openTracing(
+  settings: TracingSettings | undefined,
+  report: ReportUnsent,
+): Promise<Tracing | undefined> {
+  if (settings === undefined) return undefined;
+  const { OTLPTraceExporter } =
+    settings.protocol === "http/json"
+      ? await import("@opentelemetry/exporter-trace-otlp-http")
+      : await import("@opentelemetry/exporter-trace-otlp-proto");
+  const { OtlpTracing } = await import("./otlp-tracing.ts");
+  const exporter = new OTLPTraceExporter(exporterOptions(settings, "v1/traces"));
+  return new OtlpTracing(settings, exporter, report);
+}

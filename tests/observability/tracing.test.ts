@@ -1,0 +1,290 @@
+import { randomBytes } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { Code, createClient, type Transport } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
+import { logCollectorOf, metricPushSettingsOf, readConfig, tracingSettingsOf } from "../../src/config.ts";
+import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
+import { openLogPush } from "../../src/observability/log-push.ts";
+import { createLogger } from "../../src/observability/logger.ts";
+import { nameOfStatement } from "../../src/observability/name-of-statement.ts";
+import { openTracing } from "../../src/observability/tracing.ts";
+import { startControlPlane, type TestControlPlane } from "../helpers/control-plane.ts";
+import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from "../helpers/otlp-receiver.ts";
+import { waitFor } from "../helpers/wait-for.ts";
+import { AgentLine, enroll, openTransport, WAYS } from "../sessions/agent-line.ts";
+
+let receiver: OtlpReceiver;
+let server: TestControlPlane;
+let native: Transport & { close(): void };
+
+beforeAll(async () => {
+  receiver = await startOtlpReceiver();
+  server = await startControlPlane({
+    settings: {
+      OTEL_EXPORTER_OTLP_ENDPOINT: `${receiver.url}/`,
+      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+      OTEL_METRIC_EXPORT_INTERVAL: "500",
+    },
+  });
+  native = openTransport(server, WAYS[0]);
+});
+let stopping: Promise<void> | undefined;
+const stopServer = () => {
+  native?.close();
+  stopping ??= server?.stop();
+  return stopping;
+};
+afterAll(async () => {
+  await stopServer();
+  await receiver?.close();
+});
+
+/** A caller's place in a trace of its own. */
+function newParent(flags = "01"): { traceId: string; spanId: string; headers: { traceparent: string } } {
+  const [traceId, spanId] = [randomBytes(16).toString("hex"), randomBytes(8).toString("hex")];
+  return { traceId, spanId, headers: { traceparent: `00-${traceId}-${spanId}-${flags}` } };
+}
+
+const listMethod = "drover.v1.FleetService/ListAgents";
+
+/** Lists agents through a door; answers whether it was served. */
+const doors: Record<string, (headers: Record<string, string>) => Promise<boolean>> = {
+  grpc: async (headers) => {
+    await createClient(FleetService, native).listAgents({}, { headers });
+    return true;
+  },
+  web: async (headers) => {
+    const transport = createConnectTransport({ baseUrl: server.httpUrl, httpVersion: "1.1" });
+    await createClient(FleetService, transport).listAgents({}, { headers });
+    return true;
+  },
+  rest: async (headers) => (await fetch(`${server.httpUrl}/api/v1/agents`, { headers })).ok,
+};
+
+const authorized = (headers: Record<string, string>) => ({
+  ...headers,
+  authorization: `Bearer ${server.operatorToken}`,
+});
+
+const spansOf = (traceId: string) => receiver.spans.filter((span) => span.traceId === traceId);
+const isStatement = ({ attributes }: ReceivedSpan) => attributes["db.system.name"] === "postgresql";
+
+/** The spans of a trace once one with that name is among them; parts are sent with it or before. */
+async function traceWith(traceId: string, name: string): Promise<ReceivedSpan[]> {
+  await waitFor(() => spansOf(traceId).some((span) => span.name === name), { what: `a span ${name}` });
+  return spansOf(traceId);
+}
+
+/** At once: each waits for the same sending. */
+describe.concurrent("a collector that answers", () => {
+  test.each(Object.entries(doors))(
+    "gets a call through the door %s in its caller's trace",
+    async (door, list) => {
+      const parent = newParent();
+      expect(await list(authorized(parent.headers))).toBe(true);
+      const spans = await traceWith(parent.traceId, listMethod);
+      const call = spans.find(({ name }) => name === listMethod);
+      expect(call).toMatchObject({
+        parentSpanId: parent.spanId,
+        service: "drover",
+        status: { code: 0 },
+        attributes: {
+          "rpc.method": listMethod,
+          "rpc.response.status_code": "OK",
+          "drover.door": door,
+          "drover.role": "operator",
+          "drover.project.id": expect.stringMatching(/^project_/),
+        },
+      });
+      const statements = spans.filter(isStatement);
+      expect(statements.map(({ name }) => name)).toContain("SELECT agents");
+      for (const { parentSpanId } of statements) expect(parentSpanId).toBe(call?.spanId);
+    },
+  );
+
+  test("a refused call is a span with its code, and no fault of the server", async () => {
+    const parent = newParent();
+    await expect(doors.grpc?.(parent.headers)).rejects.toMatchObject({ code: Code.Unauthenticated });
+    const [call] = await traceWith(parent.traceId, listMethod);
+    expect(call?.attributes).toMatchObject({ "rpc.response.status_code": "UNAUTHENTICATED" });
+    expect(call?.status).toEqual({ code: 0 });
+  });
+
+  test("a heartbeat that is written by a batch goes on with its caller's trace, down to the statement", async () => {
+    const { token } = await enroll(server, native);
+    const parent = newParent();
+    const headers = { ...parent.headers, authorization: `Bearer ${token}` };
+    const agent = createClient(AgentService, native);
+    await agent.heartbeat({ status: AgentStatus.BUSY }, { headers });
+    const spans = await traceWith(parent.traceId, "drover.v1.AgentService/Heartbeat");
+    const call = spans.find(({ name }) => name === "drover.v1.AgentService/Heartbeat");
+    expect(call?.attributes["drover.agent.id"]).toMatch(/^agent_/);
+    await waitFor(() => spansOf(parent.traceId).some(({ name }) => name === "UPDATE agent_states"));
+    const batch = await waitFor(() =>
+      spansOf(parent.traceId).find(({ name }) => name.startsWith("heartbeats")),
+    );
+    expect(batch.parentSpanId).toBe(call?.spanId);
+    // What the log tells of it names the trace.
+    const line = server
+      .output()
+      .split("\n")
+      .find((one) => one.includes(parent.traceId));
+    expect(JSON.parse(line ?? "{}")).toMatchObject({ msg: "agent status changed", trace_id: parent.traceId });
+  });
+
+  test("each message of a stream is a trace of its own, linked to the stream's span", async () => {
+    const { token } = await enroll(server, native);
+    const line = new AgentLine(native, token);
+    await line.hello("boot");
+    await line.ask({ case: "heartbeat", value: { status: AgentStatus.BUSY } });
+    const refused = await line.ask({ case: "hello", value: { bootId: "boot" } });
+    expect(refused.case).toBe("refusal");
+    line.hangUp();
+    expect(await line.end()).toBeUndefined();
+    const find = (name: string) => receiver.spans.filter((span) => span.name === name);
+    const [stream] = await waitFor(() => {
+      const found = find("drover.v1.AgentService/Session");
+      return found.length > 0 && found;
+    });
+    const messages = [...find("Session hello"), ...find("Session heartbeat")];
+    expect(messages.map(({ attributes }) => attributes["rpc.response.status_code"])).toEqual([
+      "OK",
+      "FAILED_PRECONDITION",
+      "OK",
+    ]);
+    for (const { traceId, links } of messages) {
+      expect(links).toEqual([{ traceId: stream?.traceId, spanId: stream?.spanId }]);
+      expect(traceId).not.toBe(stream?.traceId);
+    }
+    const [beat] = find("Session heartbeat");
+    expect(spansOf(beat?.traceId ?? "").filter(isStatement).length).toBeGreaterThan(0);
+  });
+
+  test("a trace that its caller does not record is not recorded here, and no secret is sent", async () => {
+    const unrecorded = newParent("00");
+    await doors.rest?.(authorized(unrecorded.headers));
+    const later = newParent();
+    await doors.rest?.(authorized(later.headers));
+    await traceWith(later.traceId, listMethod);
+    expect(spansOf(unrecorded.traceId)).toEqual([]);
+    const sent = receiver.bodies.map(({ bytes }) => bytes.toString()).join("");
+    expect(sent).not.toMatch(/drv_[a-z]{3}_/);
+  });
+
+  test("metrics are sent as well", async () => {
+    await doors.grpc?.(authorized({}));
+    const [calls] = await waitFor(() => {
+      const found = receiver.metrics.filter(({ name }) => name === "drover_rpc_handled_total");
+      return found.some(({ sum }) => (sum?.dataPoints.length ?? 0) > 0) && found.slice(-1);
+    });
+    const labels = calls?.sum?.dataPoints.map(({ attributes }) =>
+      Object.fromEntries(attributes.map(({ key, value }) => [key, value.stringValue])),
+    );
+    expect(labels).toContainEqual({ method: listMethod, door: "grpc", code: "OK" });
+    const seconds = receiver.metrics.findLast(({ name }) => name === "drover_rpc_duration_seconds");
+    for (const { count, bucketCounts = [] } of seconds?.histogram?.dataPoints ?? []) {
+      expect(bucketCounts.reduce<number>((total, one) => total + Number(one), 0)).toBe(Number(count));
+    }
+    expect(receiver.metrics.some(({ name, gauge }) => name === "drover_agents" && gauge !== undefined)).toBe(
+      true,
+    );
+  });
+});
+
+test("calls are served while the collector is away, and that is told once", async () => {
+  await receiver.close();
+  const told = () => server.output().split("spans could not be sent").length - 1;
+  await doors.grpc?.(authorized(newParent().headers));
+  await waitFor(() => told() > 0);
+  await doors.grpc?.(authorized(newParent().headers));
+  // Which tries to send the span of that call, in vain.
+  await stopServer();
+  expect(told()).toBe(1);
+});
+
+test("protobuf is what a collector gets when nothing else is said, and a stop sends what has ended", async () => {
+  const collector = await startOtlpReceiver();
+  const settings = tracingSettingsOf(readConfig({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.url }, {}));
+  const tracing = await openTracing(settings, (error) => {
+    throw error;
+  });
+  const { traceId, headers } = newParent();
+  tracing?.beginCall("call", {}, new Headers(headers)).end(false);
+  await tracing?.stop();
+  await collector.close();
+  expect(collector.bodies.map(({ path, type }) => [path, type])).toEqual([
+    ["/v1/traces", "application/x-protobuf"],
+  ]);
+  expect(collector.bodies[0]?.bytes.includes(Buffer.from(traceId, "hex"))).toBe(true);
+});
+
+test("the log is sent with its traces' ids and without secrets", async () => {
+  const collector = await startOtlpReceiver();
+  const settings = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" };
+  const push = await openLogPush(logCollectorOf(readConfig(settings, {})), (error) => {
+    throw error;
+  });
+  const { traceId, spanId } = newParent();
+  const fields = () => ({ trace_id: traceId, span_id: spanId });
+  const destination = { write: () => {} };
+  const copy = (line: string) => push?.write(line);
+  const logger = createLogger({ level: "info", scrub: scrubJson, destination, fields, copy });
+  logger.warn({ agent: "gpu-1", token: "drv_agt_secret", err: new Error("broken") }, "agent lost");
+  await push?.stop();
+  await collector.close();
+  expect(collector.bodies.map(({ path }) => path)).toEqual(["/v1/logs"]);
+  const sent = JSON.parse(String(collector.bodies[0]?.bytes));
+  const [record] = sent.resourceLogs[0].scopeLogs[0].logRecords;
+  expect(record).toMatchObject({
+    traceId,
+    spanId,
+    severityNumber: 13,
+    severityText: "warn",
+    body: { stringValue: "agent lost" },
+  });
+  expect(record.attributes).toContainEqual({ key: "agent", value: { stringValue: "gpu-1" } });
+  expect(record.attributes).toContainEqual({ key: "token", value: { stringValue: "[REDACTED]" } });
+});
+
+describe("without a collector", () => {
+  test("nothing is sent, nor where all three are left out", async () => {
+    const off = { OTEL_TRACES_EXPORTER: "none", OTEL_METRICS_EXPORTER: "none", OTEL_LOGS_EXPORTER: "none" };
+    for (const settings of [{}, { OTEL_EXPORTER_OTLP_ENDPOINT: "http://127.0.0.1:4318", ...off }]) {
+      const config = readConfig(settings, {});
+      expect(await openTracing(tracingSettingsOf(config), () => {})).toBeUndefined();
+      expect(await openLogPush(logCollectorOf(config), () => {})).toBeUndefined();
+      expect(metricPushSettingsOf(config)).toBeUndefined();
+    }
+  });
+
+  test("the libraries are not loaded: what imports them is itself loaded only when asked for", () => {
+    const src = fileURLToPath(new URL("../../src", import.meta.url));
+    const importers = readdirSync(src, { recursive: true, encoding: "utf8" }).filter((name) => {
+      if (!name.endsWith(".ts") || name.startsWith("observability/otlp-")) return false;
+      const text = readFileSync(`${src}/${name}`, "utf8");
+      return /^import (?!type )[^;]*"(@opentelemetry\/|[^"]*\/otlp-)/m.test(text);
+    });
+    expect(importers).toEqual([]);
+  });
+});
+
+test.each([
+  ["select 1", "SELECT"],
+  ['select "a"."id" from "agents" "a" where "a"."id" = $1', "SELECT agents"],
+  ["\n  -- why\n  UPDATE agent_states SET x = 1", "UPDATE agent_states"],
+  ['insert into "tasks" ("id") values ($1)', "INSERT tasks"],
+  ['select extract(epoch from "a"."time") from "agents" "a"', "SELECT agents"],
+  ["UPDATE agent_states s SET x = 1 FROM unnest($1::uuid[]) u", "UPDATE agent_states"],
+  ["SELECT id FROM unnest($1::uuid[]) i WHERE EXISTS (SELECT FROM agents)", "SELECT"],
+  ['select (SELECT max(x) FROM errors), "id" from "agents"', "SELECT agents"],
+  ["WITH due AS (SELECT id FROM ONLY tasks) DELETE FROM ONLY attempts", "WITH attempts"],
+  ["COMMIT", "COMMIT"],
+  ["", "SQL"],
+])("%j is named %s", (text, name) => {
+  expect(nameOfStatement(text)).toBe(name);
+});
