@@ -13,16 +13,16 @@ describe("the audit log of agents is a chain", () => {
     await stage.close();
   });
 
-  test("after 10,000 random heartbeats of 50 agents from 8 clients at once", {
+  test("after 5,000 random heartbeats of 50 agents from 8 clients at once", {
     timeout: 240_000,
   }, async () => {
     const seed = 1 + (Date.now() % 1_000_000);
-    const told = await sendRandomHeartbeats(stage, { agents: 50, clients: 8, heartbeats: 10_000, seed });
+    const told = await sendRandomHeartbeats(stage, { agents: 50, clients: 8, heartbeats: 5_000, seed });
     // Nothing is refused but what comes from a run that a newer one took over from.
     expect(Object.keys(told.refused)).toEqual(["Aborted"]);
-    expect(told.acknowledged).toBeGreaterThan(9_000);
-    expect(told.duplicates).toBeGreaterThan(100);
-    expect(told.fatals).toBeGreaterThan(1_000);
+    expect(told.acknowledged).toBeGreaterThan(4_500);
+    expect(told.duplicates).toBeGreaterThan(50);
+    expect(told.fatals).toBeGreaterThan(500);
 
     expect(await auditChainProblems(stage.sql), `seed ${seed}`).toEqual([]);
     const [logged] = await stage.sql<{ byAgents: number; byOperators: number }[]>`
@@ -30,7 +30,7 @@ describe("the audit log of agents is a chain", () => {
         count(*) FILTER (WHERE actor LIKE 'token:%')::int AS "byOperators"
       FROM audit_entries WHERE field = 'status'`;
     expect(logged?.byAgents).toBe(told.statusChanges);
-    expect(logged?.byOperators).toBeGreaterThan(10);
+    expect(logged?.byOperators).toBeGreaterThan(5);
     const entries = (logged?.byAgents ?? 0) + (logged?.byOperators ?? 0);
     const heard = await logLines(stage.server, { msg: "agent status changed" }, entries);
     expect(heard.length).toBe(entries);

@@ -63,7 +63,7 @@ describe("one sequence of one run has one effect, and an older one never overwri
         const { status, epoch, sequence, place, errors, statusChanges } = model;
         expect(await storedOf(agent)).toEqual({ status, epoch, sequence, place, errors, statusChanges });
       }),
-      { numRuns: 80, ...WITHIN },
+      { numRuns: 50, ...WITHIN },
     );
     expect(await auditChainProblems(stage.sql)).toEqual([]);
   });
@@ -109,7 +109,7 @@ describe("one sequence of one run has one effect, and an older one never overwri
         );
         expect(changes.length).toBe(stored?.statusChanges);
       }),
-      { numRuns: 40, ...WITHIN },
+      { numRuns: 25, ...WITHIN },
     );
     expect(await auditChainProblems(stage.sql)).toEqual([]);
   });
