@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
+import LongFirst from "./tests/helpers/long-first.ts";
 
 const file = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
@@ -18,5 +19,6 @@ export default defineConfig({
     hookTimeout: 120_000,
     // For two cores: real servers and real databases are waited for about a third of the time.
     maxWorkers: 3,
+    sequence: { sequencer: LongFirst },
   },
 });
