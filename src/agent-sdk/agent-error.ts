@@ -1,5 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
+import { codeNames } from "../runtime/code-name.ts";
 
 /** Why the server did not do what it was asked, or why it could not be asked; plain data, so that threads can pass it on. */
 export interface CallRefusal {
@@ -29,9 +30,9 @@ export class AgentError extends Error {
 
 /** The name of a code as google.rpc.Code spells it. */
 export function statusName(code: Code): string {
-  // Connect alone spells this one with a single L.
-  if (code === Code.Canceled) return "CANCELLED";
-  return (Code[code] ?? "Unknown").replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
+  // As a server sent it, which may know more codes.
+  const known: Partial<Record<number, string>> = codeNames;
+  return known[code] ?? codeNames[Code.Unknown];
 }
 
 /** What an error of a call says, and how long it asks to be left alone (in milliseconds, 0 if it does not). */

@@ -1,6 +1,6 @@
 import { Code } from "@connectrpc/connect";
 
-/** The names of codes in the protocols, as metrics and traces show them. */
+/** The names of codes as google.rpc.Code spells them, which REST answers with and metrics and traces show. */
 export const codeNames = {
   ok: "OK",
   [Code.Canceled]: "CANCELLED",

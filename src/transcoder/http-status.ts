@@ -1,4 +1,5 @@
 import { Code } from "@connectrpc/connect";
+import { codeNames } from "../runtime/code-name.ts";
 
 /** The HTTP status of each code, as google.rpc.Code names them and grpc-gateway and Vanguard agree. */
 const HTTP_STATUS = {
@@ -20,25 +21,6 @@ const HTTP_STATUS = {
   [Code.Unauthenticated]: 401,
 } as const satisfies Record<Code, number>;
 
-const STATUS_NAME = {
-  [Code.Canceled]: "CANCELLED",
-  [Code.Unknown]: "UNKNOWN",
-  [Code.InvalidArgument]: "INVALID_ARGUMENT",
-  [Code.DeadlineExceeded]: "DEADLINE_EXCEEDED",
-  [Code.NotFound]: "NOT_FOUND",
-  [Code.AlreadyExists]: "ALREADY_EXISTS",
-  [Code.PermissionDenied]: "PERMISSION_DENIED",
-  [Code.ResourceExhausted]: "RESOURCE_EXHAUSTED",
-  [Code.FailedPrecondition]: "FAILED_PRECONDITION",
-  [Code.Aborted]: "ABORTED",
-  [Code.OutOfRange]: "OUT_OF_RANGE",
-  [Code.Unimplemented]: "UNIMPLEMENTED",
-  [Code.Internal]: "INTERNAL",
-  [Code.Unavailable]: "UNAVAILABLE",
-  [Code.DataLoss]: "DATA_LOSS",
-  [Code.Unauthenticated]: "UNAUTHENTICATED",
-} as const satisfies Record<Code, string>;
-
 /** The HTTP status that answers an error of this code; the seventeenth code, OK, is 200 and no error. */
 export function httpStatus(code: Code): number {
   return HTTP_STATUS[code];
@@ -46,5 +28,5 @@ export function httpStatus(code: Code): number {
 
 /** The name of a code as google.rpc.Code spells it, for example "INVALID_ARGUMENT". */
 export function statusName(code: Code): string {
-  return STATUS_NAME[code];
+  return codeNames[code];
 }
