@@ -4,15 +4,14 @@ import type { TlsPaths } from "./doors/tls-files.ts";
 import { LONGEST_MS } from "./heartbeat/decide-pace.ts";
 import type { BrakeSettings } from "./liveness/decide-brake.ts";
 import { findThresholdClashes, type LivenessThresholds } from "./liveness/thresholds.ts";
-import type { Collector } from "./observability/collector.ts";
-import type { MetricPushSettings } from "./observability/metric-push.ts";
-import type { TracingSettings } from "./observability/tracing.ts";
 import type { QuotaSettings } from "./quotas/quotas.ts";
 import { parseDuration, printDuration } from "./runtime/duration.ts";
+import { bad, good, listOf, type Parsed, parseNumber, type SettingRule } from "./setting-rule.ts";
+import { type TelemetryConfig, telemetryRules, telemetryShape } from "./telemetry-settings.ts";
 import { type AllowedHost, parseAllowedHost } from "./trackers/address-guard.ts";
 
 /** The server's settings, parsed. */
-export interface Config {
+export interface Config extends TelemetryConfig {
   httpAddress: ListenAddress;
   grpcAddress: ListenAddress;
   /** Undefined: the embedded PostgreSQL. */
@@ -71,16 +70,6 @@ export interface Config {
   trackerAllowedHosts: AllowedHost[];
   logLevel: LogLevel;
   logFormat: LogFormat;
-  /** Where traces, metrics and the log are sent to; undefined sends none. */
-  otlpEndpoint: string | undefined;
-  otlpProtocol: Collector["protocol"];
-  /** Which of the three are sent. */
-  tracesExporter: SignalExporter;
-  metricsExporter: SignalExporter;
-  logsExporter: SignalExporter;
-  metricsEveryMs: number;
-  /** Share of the traces that begin here which are recorded. */
-  traceShare: number;
 }
 
 export interface ListenAddress {
@@ -93,9 +82,6 @@ const logLevels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"]
 type LogLevel = (typeof logLevels)[number];
 const logFormats = ["auto", "json", "text"] as const;
 type LogFormat = (typeof logFormats)[number];
-const signalExporters = ["otlp", "none"] as const;
-type SignalExporter = (typeof signalExporters)[number];
-
 /** A setting that stops the start; the message names it and says what it must be. */
 export class SettingError extends Error {
   constructor(problems: string[], cause?: unknown) {
@@ -112,19 +98,7 @@ export interface Setting {
   description: string;
 }
 
-type Parsed = { ok: true; value: unknown } | { ok: false; problem: string };
-
-interface SettingRule {
-  env: string;
-  default: string;
-  description: string;
-  key: keyof Config;
-  parse: (text: string) => Parsed;
-  /** Its value may hold a password and is not repeated in messages. */
-  secret?: true;
-}
-
-const rules: SettingRule[] = [
+const rules: SettingRule<keyof Config>[] = [
   {
     env: "DROVER_HTTP_ADDR",
     default: "127.0.0.1:8080",
@@ -417,61 +391,7 @@ const rules: SettingRule[] = [
     key: "logFormat",
     parse: parseLogFormat,
   },
-  {
-    env: "OTEL_EXPORTER_OTLP_ENDPOINT",
-    default: "",
-    description:
-      "address of an OpenTelemetry collector for traces, metrics and the log, such as http://127.0.0.1:4318",
-    key: "otlpEndpoint",
-    parse: parseHttpUrl,
-    secret: true,
-  },
-  {
-    env: "OTEL_EXPORTER_OTLP_PROTOCOL",
-    default: "http/protobuf",
-    description: "how it is spoken to: http/protobuf or http/json",
-    key: "otlpProtocol",
-    parse: (text) =>
-      text === "http/protobuf" || text === "http/json"
-        ? good(text)
-        : bad("must be http/protobuf or http/json"),
-  },
-  {
-    env: "OTEL_TRACES_EXPORTER",
-    default: "otlp",
-    description: "none keeps traces from the collector",
-    key: "tracesExporter",
-    parse: parseSignalExporter,
-  },
-  {
-    env: "OTEL_METRICS_EXPORTER",
-    default: "otlp",
-    description: "none keeps metrics from it",
-    key: "metricsExporter",
-    parse: parseSignalExporter,
-  },
-  {
-    env: "OTEL_LOGS_EXPORTER",
-    default: "otlp",
-    description: "none keeps the log from it",
-    key: "logsExporter",
-    parse: parseSignalExporter,
-  },
-  {
-    env: "OTEL_METRIC_EXPORT_INTERVAL",
-    default: "60000",
-    description: "milliseconds between two times that metrics are sent",
-    key: "metricsEveryMs",
-    parse: (text) =>
-      parseNumber(text, (value) => value >= 100 && value <= 3_600_000, "between 100 and 3600000"),
-  },
-  {
-    env: "OTEL_TRACES_SAMPLER_ARG",
-    default: "1",
-    description: "share of the traces that begin at the server which are recorded, from 0 to 1",
-    key: "traceShare",
-    parse: (text) => parseNumber(text, (value) => value <= 1, "from 0 to 1"),
-  },
+  ...telemetryRules,
 ];
 
 /** Every setting that is honoured, for help texts. */
@@ -586,30 +506,6 @@ export function quotaSettingsOf(config: Config): QuotaSettings {
   return { errorsPerAgent, errors, pendingTasks, payloadBytes };
 }
 
-/** Where spans go; undefined where none are wanted. */
-export function tracingSettingsOf(config: Config): TracingSettings | undefined {
-  const collector = collectorOf(config, config.tracesExporter);
-  return collector && { ...collector, share: config.traceShare };
-}
-
-/** The same for metrics. */
-export function metricPushSettingsOf(config: Config): MetricPushSettings | undefined {
-  const collector = collectorOf(config, config.metricsExporter);
-  return collector && { ...collector, everyMs: config.metricsEveryMs };
-}
-
-/** The same for the log. */
-export function logCollectorOf(config: Config): Collector | undefined {
-  return collectorOf(config, config.logsExporter);
-}
-
-function collectorOf(
-  { otlpEndpoint: endpoint, otlpProtocol: protocol }: Config,
-  exporter: SignalExporter,
-): Collector | undefined {
-  return endpoint === undefined || exporter === "none" ? undefined : { endpoint, protocol };
-}
-
 /** When a mass loss brakes. */
 export function brakeSettingsOf(config: Config): BrakeSettings {
   const { brakeFraction: fraction, brakeMinAgents: minAgents, brakeRate: agentsPerSecond } = config;
@@ -665,25 +561,11 @@ const configShape: z.ZodType<Config> = z.object({
   ),
   logLevel: z.enum(logLevels),
   logFormat: z.enum(logFormats),
-  otlpEndpoint: z.union([z.string(), z.undefined()]),
-  otlpProtocol: z.enum(["http/protobuf", "http/json"]),
-  tracesExporter: z.enum(signalExporters),
-  metricsExporter: z.enum(signalExporters),
-  logsExporter: z.enum(signalExporters),
-  metricsEveryMs: z.number(),
-  traceShare: z.number(),
+  ...telemetryShape,
 });
 
 function nonEmpty(text: string | undefined): string | undefined {
   return text === undefined || text.trim() === "" ? undefined : text.trim();
-}
-
-function good(value: unknown): Parsed {
-  return { ok: true, value };
-}
-
-function bad(problem: string): Parsed {
-  return { ok: false, problem };
 }
 
 function parseAddress(text: string): Parsed {
@@ -704,12 +586,6 @@ function parseDatabaseUrl(text: string): Parsed {
   return good(text);
 }
 
-function parseHttpUrl(text: string): Parsed {
-  if (text === "") return good(undefined);
-  const isHttp = /^https?:\/\//.test(text) && URL.canParse(text);
-  return isHttp ? good(text) : bad("must be an address that begins with http:// or https://");
-}
-
 function parseOrigins(text: string): Parsed {
   const origins = listOf(text);
   for (const origin of origins) {
@@ -725,13 +601,6 @@ function parseAllowedHosts(text: string): Parsed {
         "must be hosts such as ghe.example.com or ghe.example.com:8443, or origins such as http://10.0.0.5:4000",
       )
     : good(hosts);
-}
-
-function listOf(text: string): string[] {
-  return text
-    .split(",")
-    .map((item) => item.trim())
-    .filter((item) => item !== "");
 }
 
 function isOrigin(text: string): boolean {
@@ -756,22 +625,12 @@ function parseIntervals(text: string): Parsed {
     : bad("must be a number of intervals such as 2 or 2.5, at most 1000");
 }
 
-/** A number of digits, with a fraction of at most six. */
-function parseNumber(text: string, fits: (value: number) => boolean, words: string): Parsed {
-  const value = /^\d{1,7}(?:\.\d{1,6})?$/.test(text) ? Number(text) : Number.NaN;
-  return fits(value) ? good(value) : bad(`must be ${words}`);
-}
-
 function parseQuota(text: string): Parsed {
   return /^\d{1,15}$/.test(text) ? good(Number(text)) : bad("must be a whole number of at most 15 digits");
 }
 
 function isCount(value: number): boolean {
   return Number.isInteger(value) && value >= 1 && value <= 1_000_000;
-}
-
-function parseSignalExporter(text: string): Parsed {
-  return signalExporters.some((exporter) => exporter === text) ? good(text) : bad("must be otlp or none");
 }
 
 function parseLogLevel(text: string): Parsed {

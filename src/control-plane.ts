@@ -20,7 +20,6 @@ import { forgetOldCommands } from "./commands/command-store.ts";
 import {
   brakeSettingsOf,
   type Config,
-  metricPushSettingsOf,
   quotaSettingsOf,
   SettingError,
   thresholdsOf,
@@ -125,6 +124,7 @@ import { forgetLeftovers, forgetOldTasks } from "./tasks/prune-tasks.ts";
 import { findDue } from "./tasks/requirement-store.ts";
 import { createTaskRpc } from "./tasks/task-rpc.ts";
 import { type ClaimSources, WaitingClaims } from "./tasks/waiting-claims.ts";
+import { metricPushSettingsOf } from "./telemetry-settings.ts";
 import { authenticate } from "./tokens/authenticate.ts";
 import { LastUsedRecorder } from "./tokens/last-used.ts";
 import { OpenStreams } from "./tokens/open-streams.ts";

@@ -1,6 +1,6 @@
 /** Process entry: what `drover serve`, `drover db migrate`, `drover tokens recover` and `drover doctor` do. */
 import { resolve } from "node:path";
-import { type Config, logCollectorOf, readConfig, settings, tracingSettingsOf } from "./config.ts";
+import { type Config, readConfig, settings } from "./config.ts";
 import { createControlPlane, openTls } from "./control-plane.ts";
 import { type Examination, examine as look } from "./doctor/examine.ts";
 import { scrubJson } from "./error-reports/scrub-secrets.ts";
@@ -12,6 +12,7 @@ import { newUuid } from "./runtime/resource-id.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import { migrateDatabase } from "./storage/migrate.ts";
 import { createPostgres } from "./storage/postgres.ts";
+import { logCollectorOf, tracingSettingsOf } from "./telemetry-settings.ts";
 import { ensureOperatorToken, recoverOperatorToken as recover } from "./tokens/operator-token.ts";
 
 export { settings };

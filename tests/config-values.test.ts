@@ -2,6 +2,15 @@ import { describe, expect, test } from "vitest";
 import { readConfig, SettingError, settings } from "../src/config.ts";
 import { refusedStart } from "./helpers/server-process.ts";
 
+const collectorAddress = {
+  good: ["http://127.0.0.1:4318", "https://otel.example.com/collector/"],
+  bad: ["127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://"],
+};
+const collectorProtocol = { good: ["http/protobuf", "http/json", "HTTP/JSON"], bad: ["grpc", "json"] };
+const collectorHeaders = {
+  good: ["api-key=abc", "x-tenant=7 , authorization=Bearer%20abc", "empty=", "a=b;property=1", "key=a=b"],
+  bad: ["api-key", "=abc", "a b=c", "x=%zz", "x=%0d%0aevil", "x=%E2%82%AC", "x=1,y"],
+};
 const quota = {
   good: ["0", "1000000", "999999999999999"],
   bad: ["-1", "1.5", "10GiB", "1e6", "9999999999999999"],
@@ -90,16 +99,28 @@ const cases: Record<string, { good: string[]; bad: string[] }> = {
   DROVER_QUOTA_PAYLOAD_BYTES: quota,
   DROVER_QUOTA_PENDING_TASKS: quota,
   DROVER_LOG_FORMAT: { good: ["auto", "json", "text"], bad: ["pretty", "JSON", "1"] },
-  OTEL_EXPORTER_OTLP_ENDPOINT: {
-    good: ["http://127.0.0.1:4318", "https://otel.example.com/collector/"],
-    bad: ["127.0.0.1:4318", "grpc://127.0.0.1:4317", "http://"],
-  },
-  OTEL_EXPORTER_OTLP_PROTOCOL: { good: ["http/protobuf", "http/json"], bad: ["grpc", "json"] },
-  OTEL_TRACES_EXPORTER: { good: ["otlp", "none"], bad: ["console", "otlp,console"] },
+  OTEL_SDK_DISABLED: { good: ["true", "TRUE", "false"], bad: ["1", "yes", "disabled"] },
+  OTEL_EXPORTER_OTLP_ENDPOINT: collectorAddress,
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: collectorAddress,
+  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: collectorAddress,
+  OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: collectorAddress,
+  OTEL_EXPORTER_OTLP_PROTOCOL: collectorProtocol,
+  OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: collectorProtocol,
+  OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: collectorProtocol,
+  OTEL_EXPORTER_OTLP_LOGS_PROTOCOL: collectorProtocol,
+  OTEL_EXPORTER_OTLP_HEADERS: collectorHeaders,
+  OTEL_EXPORTER_OTLP_TRACES_HEADERS: collectorHeaders,
+  OTEL_EXPORTER_OTLP_METRICS_HEADERS: collectorHeaders,
+  OTEL_EXPORTER_OTLP_LOGS_HEADERS: collectorHeaders,
+  OTEL_TRACES_EXPORTER: { good: ["otlp", "none", "None"], bad: ["console", "otlp,console"] },
   OTEL_METRICS_EXPORTER: { good: ["otlp", "none"], bad: ["prometheus"] },
-  OTEL_LOGS_EXPORTER: { good: ["otlp", "none"], bad: ["OTLP"] },
+  OTEL_LOGS_EXPORTER: { good: ["OTLP", "none"], bad: ["stdout"] },
   OTEL_METRIC_EXPORT_INTERVAL: { good: ["100", "60000"], bad: ["0", "60s", "3600001"] },
-  OTEL_TRACES_SAMPLER_ARG: { good: ["0", "0.05", "1"], bad: ["-1", "1.1", "5%"] },
+  OTEL_TRACES_SAMPLER: {
+    good: ["always_on", "always_off", "traceidratio", "parentbased_traceidratio", "PARENTBASED_ALWAYS_OFF"],
+    bad: ["always", "jaeger_remote", "parentbased"],
+  },
+  OTEL_TRACES_SAMPLER_ARG: { good: ["0", "0.05", "1", ".5", "1e-3"], bad: ["-1", "1.1", "5%", "0x1", "NaN"] },
   DROVER_LOG_LEVEL: { good: ["trace", "info", "silent"], bad: ["verbose", "INFO", "3"] },
 };
 
@@ -159,7 +180,8 @@ test("a flag counts before the environment, an empty variable as none, and every
   expect(problems.length).toBe(3);
 });
 
-test("no message repeats a database's password", () => {
+test("no message repeats a database's password or a collector's key", () => {
+  expect(problemsOf({ OTEL_EXPORTER_OTLP_TRACES_HEADERS: "hunter2" })).not.toContain("hunter2");
   expect(problemsOf({ DATABASE_URL: "mysql://user:hunter2@db.example/fleet" })).not.toContain("hunter2");
 });
 

@@ -1,8 +1,10 @@
-/** An OpenTelemetry collector, which is sent to by OTLP over HTTP. */
+/** Where one signal is sent to, by OTLP over HTTP. */
 export interface Collector {
-  /** Its base address; each signal has a path of its own below it. */
-  readonly endpoint: string;
+  /** With the signal's path. */
+  readonly url: string;
   readonly protocol: "http/protobuf" | "http/json";
+  /** What each request brings along, such as an API's key; names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** Hears, once until it works again, why something could not be sent; it is lost then. */
@@ -12,9 +14,10 @@ export type ReportUnsent = (error: unknown) => void;
 export const SEND_WITHIN_MS = 2_000;
 
 /** What the libraries' exporters want to know of a collector. */
-export function exporterOptions(
-  { endpoint }: Collector,
-  path: "v1/traces" | "v1/metrics" | "v1/logs",
-): { url: string; timeoutMillis: number } {
-  return { url: `${endpoint.replace(/\/+$/, "")}/${path}`, timeoutMillis: SEND_WITHIN_MS };
+export function exporterOptions({ url, headers }: Collector): {
+  url: string;
+  headers: Record<string, string>;
+  timeoutMillis: number;
+} {
+  return { url, headers: { ...headers }, timeoutMillis: SEND_WITHIN_MS };
 }

@@ -19,5 +19,5 @@ export async function openLogPush(
       ? await import("@opentelemetry/exporter-logs-otlp-http")
       : await import("@opentelemetry/exporter-logs-otlp-proto");
   const { OtlpLogs } = await import("./otlp-logs.ts");
-  return new OtlpLogs(new OTLPLogExporter(exporterOptions(collector, "v1/logs")), report);
+  return new OtlpLogs(new OTLPLogExporter(exporterOptions(collector)), report);
 }

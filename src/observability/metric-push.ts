@@ -26,7 +26,7 @@ export class MetricPush implements Service {
         ? await import("@opentelemetry/exporter-metrics-otlp-http")
         : await import("@opentelemetry/exporter-metrics-otlp-proto");
     const { pushMetrics } = await import("./otlp-metrics.ts");
-    const exporter = new OTLPMetricExporter(exporterOptions(this.#settings, "v1/metrics"));
+    const exporter = new OTLPMetricExporter(exporterOptions(this.#settings));
     this.#stopPush = pushMetrics(this.#metrics, exporter, this.#settings.everyMs, this.#report);
   }
 

@@ -13,8 +13,11 @@ import {
 } from "@opentelemetry/api";
 import { W3CTraceContextPropagator } from "@opentelemetry/core";
 import {
+  AlwaysOffSampler,
+  AlwaysOnSampler,
   BatchSpanProcessor,
   ParentBasedSampler,
+  type Sampler,
   type SpanExporter,
   TraceIdRatioBasedSampler,
   TracerProvider,
@@ -22,7 +25,7 @@ import {
 import type { ReportUnsent } from "./collector.ts";
 import { nameOfStatement } from "./name-of-statement.ts";
 import { createResource, reporting } from "./otlp-exporter.ts";
-import type { Origin, Tracing, TracingSettings, Work } from "./tracing.ts";
+import type { Origin, SamplerName, Tracing, TracingSettings, Work } from "./tracing.ts";
 
 /** A statement is cut there; the longest take kilobytes, and the beginning tells them apart. */
 const STATEMENT_CHARACTERS = 1_000;
@@ -30,6 +33,17 @@ const MOST_WAITING = 4_096;
 const SEND_EVERY_MS = 1_000;
 /** What a span for many is linked to; a batch of heartbeats has hundreds. */
 const MOST_LINKS = 32;
+
+type SamplerSettings = Pick<TracingSettings, "sampler" | "share">;
+
+const samplers = {
+  always_on: () => new AlwaysOnSampler(),
+  always_off: () => new AlwaysOffSampler(),
+  traceidratio: (share) => new TraceIdRatioBasedSampler(share),
+  parentbased_always_on: () => new ParentBasedSampler({ root: new AlwaysOnSampler() }),
+  parentbased_always_off: () => new ParentBasedSampler({ root: new AlwaysOffSampler() }),
+  parentbased_traceidratio: (share) => new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(share) }),
+} satisfies Record<SamplerName, (share: number) => Sampler>;
 
 const headersGetter: TextMapGetter<Headers> = {
   get: (headers, name) => headers.get(name) ?? undefined,
@@ -43,8 +57,8 @@ export class OtlpTracing implements Tracing {
   readonly #propagator = new W3CTraceContextPropagator();
   readonly #scopes = new AsyncLocalStorage<Scope | undefined>();
 
-  constructor({ share }: Pick<TracingSettings, "share">, exporter: SpanExporter, report: ReportUnsent) {
-    const sampler = new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(share) });
+  constructor({ sampler: name, share }: SamplerSettings, exporter: SpanExporter, report: ReportUnsent) {
+    const sampler = samplers[name](share);
     const processor = new BatchSpanProcessor({
       exporter: reporting(exporter, report),
       maxQueueSize: MOST_WAITING,

@@ -1,8 +1,20 @@
 import type { Attributes, SpanContext } from "@opentelemetry/api";
 import { type Collector, exporterOptions, type ReportUnsent } from "./collector.ts";
 
+/** OpenTelemetry's names. Those with `parentbased` leave traces that callers begin to their decision. */
+export const samplerNames = [
+  "always_on",
+  "always_off",
+  "traceidratio",
+  "parentbased_always_on",
+  "parentbased_always_off",
+  "parentbased_traceidratio",
+] as const;
+export type SamplerName = (typeof samplerNames)[number];
+
 export interface TracingSettings extends Collector {
-  /** Share of the traces that begin here which are recorded, 0 to 1; those that callers begin are their decision. */
+  readonly sampler: SamplerName;
+  /** What samplers with `traceidratio` record of the traces that they judge, 0 to 1. */
   readonly share: number;
 }
 
@@ -59,6 +71,6 @@ export async function openTracing(
       ? await import("@opentelemetry/exporter-trace-otlp-http")
       : await import("@opentelemetry/exporter-trace-otlp-proto");
   const { OtlpTracing } = await import("./otlp-tracing.ts");
-  const exporter = new OTLPTraceExporter(exporterOptions(settings, "v1/traces"));
+  const exporter = new OTLPTraceExporter(exporterOptions(settings));
   return new OtlpTracing(settings, exporter, report);
 }

@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { readConfig, tracingSettingsOf } from "../../src/config.ts";
+import { readConfig } from "../../src/config.ts";
 import { createControlPlane } from "../../src/control-plane.ts";
 import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
 import { createLogger } from "../../src/observability/logger.ts";
@@ -9,6 +9,7 @@ import { openTracing, type Tracing, traceFields } from "../../src/observability/
 import { ensureProject } from "../../src/projects/project-store.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
 import { type Database, openDatabase } from "../../src/storage/database.ts";
+import { tracingSettingsOf } from "../../src/telemetry-settings.ts";
 import { ensureOperatorToken, OPERATOR_TOKEN_FILE } from "../../src/tokens/operator-token.ts";
 import { type ServeProcess, spawnServe } from "./serve-process.ts";
 import { createTestDatabase } from "./test-database.ts";

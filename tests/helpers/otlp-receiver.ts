@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { z } from "zod";
 
 const value = z.object({
@@ -53,7 +53,12 @@ export interface OtlpReceiver {
   /** All metrics that came as JSON; the same ones again and again. */
   readonly metrics: ReceivedMetric[];
   /** All bodies as they came. */
-  readonly bodies: { readonly path: string; readonly type: string | undefined; readonly bytes: Buffer }[];
+  readonly bodies: {
+    readonly path: string;
+    readonly type: string | undefined;
+    readonly headers: IncomingHttpHeaders;
+    readonly bytes: Buffer;
+  }[];
   close(): Promise<void>;
 }
 
@@ -64,9 +69,10 @@ export async function startOtlpReceiver(): Promise<OtlpReceiver> {
   const server = createServer(async (request, response) => {
     const bytes = await bytesOf(request);
     const type = request.headers["content-type"];
-    bodies.push({ path: request.url ?? "", type, bytes });
-    if (type === "application/json" && request.url === "/v1/traces") spans.push(...spansIn(bytes));
-    if (type === "application/json" && request.url === "/v1/metrics") received.push(...metricsIn(bytes));
+    const { url: path = "", headers } = request;
+    bodies.push({ path, type, headers, bytes });
+    if (type === "application/json" && path.endsWith("/traces")) spans.push(...spansIn(bytes));
+    if (type === "application/json" && path.endsWith("/metrics")) received.push(...metricsIn(bytes));
     response.writeHead(200, { "content-type": type }).end(type === "application/json" ? "{}" : "");
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

@@ -7,12 +7,13 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
-import { logCollectorOf, metricPushSettingsOf, readConfig, tracingSettingsOf } from "../../src/config.ts";
+import { readConfig } from "../../src/config.ts";
 import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
 import { openLogPush } from "../../src/observability/log-push.ts";
 import { createLogger } from "../../src/observability/logger.ts";
 import { nameOfStatement } from "../../src/observability/name-of-statement.ts";
 import { openTracing } from "../../src/observability/tracing.ts";
+import { logCollectorOf, metricPushSettingsOf, tracingSettingsOf } from "../../src/telemetry-settings.ts";
 import { startControlPlane, type TestControlPlane } from "../helpers/control-plane.ts";
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from "../helpers/otlp-receiver.ts";
 import { waitFor } from "../helpers/wait-for.ts";
@@ -27,7 +28,11 @@ beforeAll(async () => {
   server = await startControlPlane({
     settings: {
       OTEL_EXPORTER_OTLP_ENDPOINT: `${receiver.url}/`,
-      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+      OTEL_EXPORTER_OTLP_HEADERS: "x-tenant=seven%207,x-signal=any",
+      OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${receiver.url}/own/traces`,
+      OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: "http/json",
+      OTEL_EXPORTER_OTLP_TRACES_HEADERS: "x-signal=traces",
+      OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: "http/json",
       OTEL_METRIC_EXPORT_INTERVAL: "500",
     },
   });
@@ -196,6 +201,15 @@ describe.concurrent("a collector that answers", () => {
   });
 });
 
+test("each signal has gone to its own address, in its own protocol, with its own headers", async () => {
+  const sent = new Map(receiver.bodies.map(({ path, type, headers }) => [path, [type, headers["x-signal"]]]));
+  expect(Object.fromEntries(sent)).toEqual({
+    "/own/traces": ["application/json", "traces"],
+    "/v1/metrics": ["application/json", "any"],
+  });
+  for (const { headers } of receiver.bodies) expect(headers["x-tenant"]).toBe("seven 7");
+});
+
 test("calls are served while the collector is away, and that is told once", async () => {
   await receiver.close();
   const told = () => server.output().split("spans could not be sent").length - 1;
@@ -222,6 +236,36 @@ test("protobuf is what a collector gets when nothing else is said, and a stop se
   ]);
   expect(collector.bodies[0]?.bytes.includes(Buffer.from(traceId, "hex"))).toBe(true);
 });
+
+test.each([
+  ["always_on", [1, 1, 1]],
+  ["always_off", [0, 0, 0]],
+  ["parentbased_always_on", [1, 1, 0]],
+  ["parentbased_always_off", [0, 1, 0]],
+  ["traceidratio", [0, 0, 0]],
+  ["parentbased_traceidratio", [0, 1, 0]],
+])(
+  "the sampler %s with a share of 0 records %j of own, recorded and unrecorded traces",
+  async (sampler, expected) => {
+    const collector = await startOtlpReceiver();
+    const settings = {
+      OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+      OTEL_EXPORTER_OTLP_PROTOCOL: "http/json",
+      OTEL_TRACES_SAMPLER: sampler,
+      OTEL_TRACES_SAMPLER_ARG: "0",
+    };
+    const tracing = await openTracing(tracingSettingsOf(readConfig(settings, {})), (error) => {
+      throw error;
+    });
+    tracing?.beginCall("0", {}, new Headers()).end(false);
+    tracing?.beginCall("1", {}, new Headers(newParent("01").headers)).end(false);
+    tracing?.beginCall("2", {}, new Headers(newParent("00").headers)).end(false);
+    await tracing?.stop();
+    await collector.close();
+    const names = collector.spans.map(({ name }) => name);
+    expect(["0", "1", "2"].map((name) => names.filter((one) => one === name).length)).toEqual(expected);
+  },
+);
 
 test("the log is sent with its traces' ids and without secrets", async () => {
   const collector = await startOtlpReceiver();
