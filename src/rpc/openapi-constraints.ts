@@ -47,5 +47,5 @@ function numbers(
 function enumNames(field: DescField, allowed: readonly number[]): JsonObject {
   if (allowed.length === 0) return {};
   const values = field.enum?.values.filter(({ number }) => allowed.includes(number)) ?? [];
-  return { enum: values.map(({ jsonName }) => jsonName) };
+  return { enum: [...new Set(values.map(({ jsonName }) => jsonName))] };
 }

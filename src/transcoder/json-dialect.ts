@@ -14,7 +14,7 @@ export type EnumNames = "short" | "proto";
 
 /**
  * Descriptors of the given files and all that they import, on which protobuf-es's own JSON mapping speaks one
- * spelling of enums: "short" writes short names and reads short and full names and numbers; "proto" is proto3
+ * spelling of enums: "short" writes short names and reads them, in capitals too, full names and numbers; "proto" is proto3
  * JSON as it stands. They are copies, so that the descriptors of the caller keep theirs; messages of both are
  * interchangeable.
  */
@@ -40,10 +40,15 @@ export class JsonDialect {
 function respell(desc: DescEnum): void {
   // NullValue is written as null, which is no name.
   if (desc.typeName === "google.protobuf.NullValue") return;
-  for (const [value, name] of shortEnumNames(desc)) {
+  const shortNames = shortEnumNames(desc);
+  const taken = new Set([...shortNames].flatMap(([value, short]) => [value.name, short]));
+  for (const [value, name] of shortNames) {
     // protobuf-es reads `jsonName` when it compiles an enum's codec, at its first use. These descriptors are
     // ours alone and nothing has used them yet, so that writing to the read-only property is safe.
     (value as { jsonName: string }).jsonName = name;
+    // Read and never written: that codec reads every value's `name`, and writes the one that the number finds.
+    const capitals = name.toUpperCase();
+    if (!taken.has(capitals)) desc.values.push({ ...value, name: capitals });
   }
 }
 

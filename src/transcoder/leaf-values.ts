@@ -167,7 +167,7 @@ function describeMessage(desc: DescMessage): string {
 }
 
 function enumSpellings(field: DescField): string {
-  const names = field.enum?.values.map(({ jsonName }) => jsonName) ?? [];
+  const names = [...new Set(field.enum?.values.map(({ jsonName }) => jsonName))];
   return names.length > 20 ? `${names.slice(0, 20).join(", ")}, …` : names.join(", ");
 }
 

@@ -128,7 +128,9 @@ export class SchemaComponents {
       return comment === undefined ? "" : `- \`${value.jsonName}\`: ${comment}`;
     });
     const isShort = desc.values.some(({ name, jsonName }) => name !== jsonName);
-    const spellings = isShort ? "Requests may also spell values by their full names or numbers." : "";
+    const spellings = isShort
+      ? "Requests may also spell values in capitals, by their full names or numbers."
+      : "";
     const description = [this.#comment(desc.typeName) ?? "", lines.filter(Boolean).join("\n"), spellings]
       .filter(Boolean)
       .join("\n\n");

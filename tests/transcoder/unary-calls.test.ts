@@ -134,6 +134,7 @@ describe("what the handler gets", () => {
 
   test.each<[given: JsonValue, why: string]>([
     ["sea_lion", "short"],
+    ["SEA_LION", "short, in capitals"],
     ["ANIMAL_KIND_SEA_LION", "full"],
     [2, "number"],
   ])("an enum as %j, everywhere", async (kind, _why) => {
