@@ -193,8 +193,7 @@ describe("heartbeats", () => {
     const times = server.heard.flatMap(({ request, atMs }) =>
       request.message.case === "heartbeat" ? [atMs] : [],
     );
-    const gaps = times.slice(1).map((atMs, index) => atMs - (times[index] ?? 0));
-    // Timers are late on a busy machine and never early.
-    expect(Math.min(...gaps)).toBeGreaterThan(100);
+    // One that a busy machine brings late is near the next: what holds is how long all of them took.
+    expect((times[4] ?? 0) - (times[0] ?? 0)).toBeGreaterThan(300);
   });
 });
