@@ -62,6 +62,7 @@ import { createBatchCordonRpc } from "./fleet/batch-cordon-rpc.ts";
 import { createCordonRpc } from "./fleet/cordon-rpc.ts";
 import { createExplainAgentRpc } from "./fleet/explain-agent-rpc.ts";
 import { createFleetRpc } from "./fleet/fleet-rpc.ts";
+import { createListSessionsRpc } from "./fleet/list-sessions-rpc.ts";
 import { createSendCommandRpc } from "./fleet/send-command-rpc.ts";
 import { sessionSuperseded } from "./heartbeat/enter-session.ts";
 import type { HeartbeatListener } from "./heartbeat/heartbeat.ts";
@@ -630,6 +631,7 @@ function createServices(
     serve(FleetService, {
       ...createFleetRpc(db, { transition: listener.transition, revoked }, held),
       ...createExplainAgentRpc(db, askedKinds),
+      ...createListSessionsRpc(db),
       ...createErrorListRpc(db),
       ...createCordonRpc(db, (changes) => tellOfCordons(logger, streams.registry, changes)),
       ...createBatchCordonRpc(db, (changes) => tellOfCordons(logger, streams.registry, changes)),

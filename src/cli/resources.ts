@@ -25,6 +25,15 @@ export interface AgentJson {
   flapping?: boolean;
 }
 
+/** A run of an agent's process. */
+export interface SessionJson {
+  bootId?: string;
+  epoch?: string;
+  startedAt?: string;
+  lastHeartbeatAt?: string;
+  supersededAt?: string;
+}
+
 /** A command for an agent. */
 export interface CommandJson {
   sequence?: string;

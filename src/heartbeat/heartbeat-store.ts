@@ -25,8 +25,17 @@ export interface NewSession extends AgentRun {
   epoch: bigint;
 }
 
+/**
+ * Remembers runs that begin, of agents whose rows the transaction has locked and not written yet: when each was last
+ * heard is the last word of the run before, and is kept here since no heartbeat writes a run's row.
+ */
 export async function insertSessions(tx: Tx, sessions: readonly NewSession[]): Promise<void> {
-  if (sessions.length > 0) await tx.insert(agentSessions).values([...sessions]);
+  if (sessions.length === 0) return;
+  const heardBefore = ({ projectId, agentId }: NewSession) =>
+    sql`(SELECT last_seen_at FROM agent_states WHERE project_id = ${projectId} AND agent_id = ${agentId})`;
+  await tx
+    .insert(agentSessions)
+    .values(sessions.map((session) => ({ ...session, heardBeforeAt: heardBefore(session) })));
 }
 
 /** One heartbeat of one run of an agent's process. */

@@ -47,6 +47,7 @@ const fleetService = {
   listAgents: { roles: readers, audit: "reads" },
   getAgent: { roles: readers, audit: "reads" },
   explainAgent: { roles: readers, audit: "reads" },
+  listAgentSessions: { roles: readers, audit: "reads" },
   resetAgent: { roles: operators, audit: "changes" },
   cordonAgent: { roles: operators, audit: "changes" },
   uncordonAgent: { roles: operators, audit: "changes" },

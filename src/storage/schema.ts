@@ -253,6 +253,8 @@ export const agentSessions = pgTable(
     bootId: text("boot_id").notNull(),
     epoch: bigint("epoch", { mode: "bigint" }).notNull(),
     startedAt: instant("started_at").notNull().default(sql`clock_timestamp()`),
+    /** When its agent was last heard before this run began: the last word of the run before. */
+    heardBeforeAt: instant("heard_before_at"),
   },
   (table) => [
     primaryKey({ columns: [table.projectId, table.agentId, table.bootId] }),

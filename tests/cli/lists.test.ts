@@ -282,3 +282,21 @@ describe("drover audit --export", () => {
     expect(ran.stderr).toContain("not you");
   });
 });
+
+describe("agents sessions", () => {
+  it("shows the runs of an agent's process, each on a line", async () => {
+    const sessions = [
+      { bootId: "b-2", epoch: "2", startedAt: "2026-01-02T03:04:05Z", current: true },
+      { bootId: "b-1", epoch: "1", startedAt: "2026-01-01T00:00:00Z", supersededAt: "2026-01-02T03:04:05Z" },
+    ];
+    const server = await fakeServer(() => ({ json: { sessions } }));
+    const ran = await runAgainst(server, ["agents", "sessions", "gpu-1"]);
+    expect(ran.stdout.split("\n").map((line) => line.trimEnd().split(/ {2,}/))).toEqual([
+      ["EPOCH", "BEGAN", "LAST HEARTBEAT", "TAKEN OVER", "BOOT ID"],
+      ["2", expect.stringMatching(/^2026-01-0/), "-", "-", "b-2"],
+      ["1", expect.stringMatching(/^202/), "-", expect.stringMatching(/^2026-01-0/), "b-1"],
+      [""],
+    ]);
+    expect(server.requests[0]).toMatchObject({ method: "GET", path: "/api/v1/agents/gpu-1/sessions" });
+  });
+});

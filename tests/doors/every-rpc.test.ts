@@ -37,6 +37,7 @@ const { batchCancelTasks, batchRetryTasks, batchCreateTasks, explainTask, listAt
 const {
   getAgent,
   listAgents,
+  listAgentSessions,
   listErrorGroups,
   listErrors,
   removeAgent,
@@ -434,6 +435,13 @@ async function tellStory(name: DoorName): Promise<{ answers: unknown; rows: stri
   expect(await story.tellRefusal(heartbeat, { status: AgentStatus.ONLINE }, agent)).toBe(
     Code.Unauthenticated,
   );
+  const other = { bootId: "after-a-restart", sequence: 1n };
+  await story.tell(heartbeat, { status: AgentStatus.ONLINE, session: other }, { token: secret });
+  const runs = await story.tell(listAgentSessions, { agent: "gpu-1", pageSize: 1 }, operator);
+  expect(runs.sessions.map(({ bootId, current }) => [bootId, current])).toEqual([["after-a-restart", true]]);
+  const older = { agent: "gpu-1", pageSize: 1, pageToken: runs.nextPageToken };
+  expect((await story.tell(listAgentSessions, older, operator)).sessions[0]?.epoch).toBe(1n);
+  expect(await story.tellRefusal(listAgentSessions, { agent: "no-such" }, operator)).toBe(Code.NotFound);
   await story.tell(createTask, { kind: "left" }, operator);
   await story.tell(claimTasks, { kinds: ["left"] }, { token: secret });
   // It holds a task, so that the sweep has no end of the drain to tell of.

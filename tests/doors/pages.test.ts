@@ -13,7 +13,7 @@ import { newAgent, newProject, type TestProject } from "../helpers/fleet.ts";
 
 const MIB = 1024 * 1024;
 const { heartbeat, reportError } = AgentService.method;
-const { listAgents, listErrorGroups, listErrors } = FleetService.method;
+const { listAgents, listAgentSessions, listErrorGroups, listErrors } = FleetService.method;
 const { listAuditEntries, listEvents } = EventService.method;
 const { listTokens } = TokenService.method;
 const { listProjects } = ProjectService.method;
@@ -33,6 +33,11 @@ beforeAll(async () => {
     messageOf(await doors.anyDoor.call(heartbeat, { status: AgentStatus.ONLINE }, { token }));
     const report = { severity: Severity.MINOR, message: `${"abcdefghijkl"[i]} failed` };
     messageOf(await doors.anyDoor.call(reportError, report, { token }));
+  }
+  const restless = await newAgent(doors, { name: "restless" }, small.operator);
+  for (let run = 1; run <= 11; run++) {
+    const beat = { status: AgentStatus.ONLINE, session: { bootId: `run-${run}`, sequence: 1n } };
+    messageOf(await doors.anyDoor.call(heartbeat, beat, { token: restless.token }));
   }
   large = await newProject(doors);
   const { id } = await newAgent(doors, {}, large.operator);
@@ -80,6 +85,7 @@ const lists = [
     list({ what: `audit entries by ${orderBy}`, method: listAuditEntries, request: { orderBy }, key: "id" }),
     list({ what: `events by ${orderBy}`, method: listEvents, request: { orderBy }, key: "cursor" }),
   ]),
+  list({ what: "sessions", method: listAgentSessions, request: { agent: "restless" }, key: "bootId" }),
   list({ what: "groups of errors", method: listErrorGroups, request: {}, key: "fingerprint" }),
 ];
 

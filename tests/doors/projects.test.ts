@@ -20,7 +20,8 @@ import {
 } from "../helpers/fleet.ts";
 
 const { enroll, heartbeat, reportError } = AgentService.method;
-const { getAgent, listAgents, listErrors, listErrorGroups, removeAgent, resetAgent } = FleetService.method;
+const { getAgent, listAgents, listAgentSessions, listErrors, listErrorGroups, removeAgent, resetAgent } =
+  FleetService.method;
 const { listAuditEntries } = EventService.method;
 const { getToken, listTokens, revokeToken } = TokenService.method;
 const { listProjects } = ProjectService.method;
@@ -73,7 +74,7 @@ describe.each(DOORS)("%s", (name) => {
     const as = { token: ours.operator };
     const before = await theirState();
     const nobody = uniqueName("nobody");
-    for (const method of [getAgent, resetAgent, removeAgent]) {
+    for (const method of [getAgent, listAgentSessions, resetAgent, removeAgent]) {
       // Each of these takes an agent, and nothing else here.
       const foreign = refusalOf(await door.call(method as typeof getAgent, { agent: victim.name }, as));
       const missing = refusalOf(await door.call(method as typeof getAgent, { agent: nobody }, as));

@@ -44,6 +44,7 @@ const allowed: Readonly<Record<string, readonly Role[]>> = {
   BatchRetryTasks: ["operator"],
   ExplainTask: ["viewer", "operator"],
   ExplainAgent: ["viewer", "operator"],
+  ListAgentSessions: ["viewer", "operator"],
   ListAttempts: ["viewer", "operator"],
   RetryTask: ["operator"],
   GetTask: ["viewer", "operator"],

@@ -86,6 +86,7 @@ export async function reachesInto(stage: Stage, own: Tenant, other: Tenant): Pro
       "NotFound",
     ],
     ["GetAgent by id", () => fleet.getAgent({ agent: foreignAgentId }), "NotFound"],
+    ["ListAgentSessions by id", () => fleet.listAgentSessions({ agent: foreignAgentId }), "NotFound"],
     ["ResetAgent by id", () => fleet.resetAgent({ agent: foreignAgentId }), "NotFound"],
     ["RemoveAgent by id", () => fleet.removeAgent({ agent: foreignAgentId }), "NotFound"],
     ["the other's project in the metadata", () => foreign.fleet.listAgents({}), "PermissionDenied"],
@@ -108,6 +109,7 @@ export async function reachesInto(stage: Stage, own: Tenant, other: Tenant): Pro
   const answers = [
     await fleet.listAgents({}),
     await fleet.getAgent({ agent: SHARED_NAME }),
+    await fleet.listAgentSessions({ agent: SHARED_NAME }),
     await fleet.listErrors({}),
     await fleet.listErrors({ agent: foreignAgentId }),
     await fleet.listErrorGroups({}),

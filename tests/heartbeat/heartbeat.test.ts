@@ -1,4 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { ConnectError } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus, Liveness } from "../../gen/drover/v1/agent_pb.js";
@@ -8,6 +9,7 @@ import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { DOORS, type EnrolledAgent, enrollAgent } from "../helpers/fleet-api.ts";
 import { logLines } from "../helpers/log-lines.ts";
 import { type Stage, setStage } from "../helpers/stage.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 
 let stage: Stage;
 beforeAll(async () => {
@@ -128,6 +130,57 @@ describe("a run of an agent's process", () => {
       SELECT epoch::int FROM agent_sessions WHERE agent_id = ${agent.uuid} ORDER BY epoch`;
     expect(rows.map(({ epoch }) => epoch)).toEqual([1, 2, 3, 4, 5, 6]);
     expect((await shown(agent))?.session?.epoch).toBe(6n);
+  });
+});
+
+describe("the list of an agent's runs", () => {
+  const list = async ({ name: agent }: EnrolledAgent) =>
+    (await stage.operator.fleet.listAgentSessions({ agent })).sessions;
+  const session = (bootId: string, sequence: bigint) => ({ session: { bootId, sequence } });
+
+  // Agents are shown to the millisecond.
+  const ms = (time: Timestamp | undefined) => time && [time.seconds, Math.floor(time.nanos / 1e6)];
+
+  test("tells when each began, was heard last and was taken over, the newest first", async () => {
+    const agent = await newAgent();
+    expect(await list(agent)).toEqual([]);
+    await beat(agent, session("first", 1n));
+    const began = (await list(agent))[0];
+    await beat(agent, session("first", 2n));
+    const lastWord = (await shown(agent))?.lastHeartbeatAt;
+    await beat(agent, session("second", 1n));
+    const [second, first, ...none] = await list(agent);
+    expect(none).toEqual([]);
+    expect(first).toMatchObject({ bootId: "first", epoch: 1n, current: false, startedAt: began?.startedAt });
+    expect(ms(first?.lastHeartbeatAt)).toEqual(ms(lastWord));
+    expect(began?.lastHeartbeatAt).not.toEqual(first?.lastHeartbeatAt);
+    expect(second).toMatchObject({ bootId: "second", epoch: 2n, current: true });
+    expect(first?.supersededAt).toEqual(second?.startedAt);
+    expect(second?.supersededAt).toBeUndefined();
+    expect(ms(second?.lastHeartbeatAt)).toEqual(ms((await shown(agent))?.lastHeartbeatAt));
+    await stage.operator.fleet.removeAgent({ agent: agent.name });
+    await expect(list(agent)).rejects.toThrow(`no agent named ${agent.name}`);
+  });
+
+  test("tells of no heartbeat where a run said hello and no more", async () => {
+    const agent = await newAgent();
+    await beat(agent, session("before", 1n));
+    for (const [place, bootId] of ["silent", "after"].entries()) {
+      const ending = new AbortController();
+      const stream = stage.fleet.agent(agent.token).watchCommands({ bootId }, { signal: ending.signal });
+      const read = (async () => {
+        for await (const _ of stream);
+      })().catch(() => {});
+      await waitFor(async () => (await list(agent)).length === place + 2 || undefined);
+      ending.abort();
+      await read;
+    }
+    const heard = (await list(agent)).map((run) => [run.bootId, run.lastHeartbeatAt !== undefined]);
+    expect(heard).toEqual([
+      ["after", false],
+      ["silent", false],
+      ["before", true],
+    ]);
   });
 });
 

@@ -56,6 +56,7 @@ const requests: Readonly<Record<string, (unique: string) => object>> = {
   BatchCreateTasks: () => ({ requests: [{ kind: "sample" }] }),
   ExplainTask: () => ({ task: noTask }),
   ExplainAgent: (unique) => ({ agent: unique }),
+  ListAgentSessions: (unique) => ({ agent: unique }),
   ListAttempts: () => ({ task: noTask }),
   RetryTask: () => ({ task: noTask }),
   GetTask: () => ({ task: noTask }),

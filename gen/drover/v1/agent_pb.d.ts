@@ -276,6 +276,62 @@ export declare type AgentSession = Message<"drover.v1.AgentSession"> & {
 export declare const AgentSessionSchema: GenMessage<AgentSession>;
 
 /**
+ * A run of an agent's process, the present one or one before it.
+ *
+ * @generated from message drover.v1.SessionRecord
+ */
+export declare type SessionRecord = Message<"drover.v1.SessionRecord"> & {
+  /**
+   * Chosen by the process at its start.
+   *
+   * @generated from field: string boot_id = 1;
+   */
+  bootId: string;
+
+  /**
+   * Given by the database; a later run has a larger one.
+   *
+   * @generated from field: int64 epoch = 2;
+   */
+  epoch: bigint;
+
+  /**
+   * When the server first heard of it.
+   *
+   * @generated from field: google.protobuf.Timestamp started_at = 3;
+   */
+  startedAt?: Timestamp | undefined;
+
+  /**
+   * The newest heartbeat that came while it was its agent's newest run; absent where none came, and of runs that ended
+   * before a server kept it.
+   *
+   * @generated from field: google.protobuf.Timestamp last_heartbeat_at = 4;
+   */
+  lastHeartbeatAt?: Timestamp | undefined;
+
+  /**
+   * When a newer run took over; absent for the newest.
+   *
+   * @generated from field: google.protobuf.Timestamp superseded_at = 5;
+   */
+  supersededAt?: Timestamp | undefined;
+
+  /**
+   * It is its agent's newest run, the one that is listened to. Whether it is alive is said by the agent's liveness.
+   *
+   * @generated from field: bool current = 6;
+   */
+  current: boolean;
+};
+
+/**
+ * Describes the message drover.v1.SessionRecord.
+ * Use `create(SessionRecordSchema)` to create a new message.
+ */
+export declare const SessionRecordSchema: GenMessage<SessionRecord>;
+
+/**
  * What an agent last said of itself, as the server decided it.
  *
  * @generated from enum drover.v1.AgentStatus

@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Agent, AgentStatus, Cordon, Liveness } from "./agent_pb.js";
+import type { Agent, AgentStatus, Cordon, Liveness, SessionRecord } from "./agent_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Command } from "./agent_service_pb.js";
 import type { ErrorGroup, ErrorReport, Severity } from "./error_report_pb.js";
@@ -997,6 +997,67 @@ export declare type ExplainAgentResponse = Message<"drover.v1.ExplainAgentRespon
 export declare const ExplainAgentResponseSchema: GenMessage<ExplainAgentResponse>;
 
 /**
+ * Request of ListAgentSessions.
+ *
+ * @generated from message drover.v1.ListAgentSessionsRequest
+ */
+export declare type ListAgentSessionsRequest = Message<"drover.v1.ListAgentSessionsRequest"> & {
+  /**
+   * The agent's name.
+   *
+   * @generated from field: string agent = 1;
+   */
+  agent: string;
+
+  /**
+   * At most this many, up to 1,000; 0 means 100.
+   *
+   * @generated from field: int32 page_size = 2;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the page before.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.ListAgentSessionsRequest.
+ * Use `create(ListAgentSessionsRequestSchema)` to create a new message.
+ */
+export declare const ListAgentSessionsRequestSchema: GenMessage<ListAgentSessionsRequest>;
+
+/**
+ * Response of ListAgentSessions.
+ *
+ * @generated from message drover.v1.ListAgentSessionsResponse
+ */
+export declare type ListAgentSessionsResponse = Message<"drover.v1.ListAgentSessionsResponse"> & {
+  /**
+   * The page.
+   *
+   * @generated from field: repeated drover.v1.SessionRecord sessions = 1;
+   */
+  sessions: SessionRecord[];
+
+  /**
+   * Asks for the next page; empty on the last.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.ListAgentSessionsResponse.
+ * Use `create(ListAgentSessionsResponseSchema)` to create a new message.
+ */
+export declare const ListAgentSessionsResponseSchema: GenMessage<ListAgentSessionsResponse>;
+
+/**
  * What operators see of the fleet and do to it.
  *
  * @generated from service drover.v1.FleetService
@@ -1031,6 +1092,16 @@ export declare const FleetService: GenService<{
     methodKind: "unary";
     input: typeof ExplainAgentRequestSchema;
     output: typeof ExplainAgentResponseSchema;
+  },
+  /**
+   * Lists the runs of an agent's process, the newest first.
+   *
+   * @generated from rpc drover.v1.FleetService.ListAgentSessions
+   */
+  listAgentSessions: {
+    methodKind: "unary";
+    input: typeof ListAgentSessionsRequestSchema;
+    output: typeof ListAgentSessionsResponseSchema;
   },
   /**
    * Takes an agent from error to online; otherwise changes nothing.

@@ -19,6 +19,7 @@ import { note, printJson, printLine, printPairs } from "../output.ts";
 import type { AgentJson, CommandJson } from "../resources.ts";
 import type { Column } from "../table.ts";
 import { parseDurationMs, protoDuration } from "../time-arguments.ts";
+import { addAgentSessions } from "./agent-sessions.ts";
 
 const statuses = ["pending", "online", "busy", "benchmarked", "error"];
 const livenesses = ["never", "live", "stale", "offline"];
@@ -51,6 +52,7 @@ export function addAgents(program: Command): void {
     .addOption(new Option("--order-by <order>", "the order").choices(orders));
   withClientFlags(withListFlags(list)).action(listAgents);
   withClientFlags(group.command("get").description("show one agent").argument("<name>")).action(getAgent);
+  addAgentSessions(group);
   withClientFlags(
     group.command("reset").description("take an agent from error to online").argument("<name>"),
   ).action(resetAgent);

@@ -1,0 +1,2 @@
+-- A run's last heartbeat is known only until the next run's first: it is kept then, by a write that happens anyway.
+ALTER TABLE "agent_sessions" ADD COLUMN "heard_before_at" timestamp (6) with time zone;
