@@ -1,6 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { codeNames } from "../runtime/code-name.ts";
+import { sayTlsFailure } from "./connection-failure.ts";
 
 /** Why the server did not do what it was asked, or why it could not be asked; plain data, so that threads can pass it on. */
 export interface CallRefusal {
@@ -42,5 +43,5 @@ export function refusalOf(error: unknown): CallRefusal & { readonly retryAfterMs
   const reason = isKnown ? (error.findDetails(ErrorInfoSchema)[0]?.reason ?? "") : "";
   const retry = isKnown ? error.findDetails(RetryInfoSchema)[0]?.retryDelay : undefined;
   const retryAfterMs = retry === undefined ? 0 : Number(retry.seconds) * 1000 + retry.nanos / 1e6;
-  return { code, reason, message: rawMessage, retryAfterMs };
+  return { code, reason, message: sayTlsFailure(error) ?? rawMessage, retryAfterMs };
 }

@@ -1,16 +1,22 @@
+import { type TlsProblem, tlsProblemOf } from "../runtime/tls-problem.ts";
 import { Failure } from "./failure.ts";
 
 // A connection that was never made is not retried: a person who forgot to start the server wants to hear it now.
 const neverMade = new Set(["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "EHOSTUNREACH", "ENETUNREACH"]);
 const lost = new Set(["ECONNRESET", "EPIPE", "ETIMEDOUT", "UND_ERR_SOCKET"]);
 
-const untrusted = new Set([
-  "DEPTH_ZERO_SELF_SIGNED_CERT",
-  "SELF_SIGNED_CERT_IN_CHAIN",
-  "UNABLE_TO_GET_ISSUER_CERT",
-  "UNABLE_TO_GET_ISSUER_CERT_LOCALLY",
-  "UNABLE_TO_VERIFY_LEAF_SIGNATURE",
-]);
+const tlsHints = {
+  untrusted: "This machine trusts nobody who vouches for the server: name the roots with --ca or DROVER_CA.",
+  "other-names": "The server's certificate is for other names than the one in --url.",
+  expired:
+    "The server's certificate has expired: its operator puts a new one in the place of DROVER_TLS_CERT.",
+  "not-yet-valid": "The server's certificate is not valid yet: compare the clocks of both machines.",
+  "certificate-wanted":
+    "The server asks for a client certificate: give one with --client-cert and --client-key.",
+  "certificate-refused":
+    "The server does not take the certificate of --client-cert: DROVER_TLS_CLIENT_CA is who must have signed it.",
+  "no-tls": "The server speaks no TLS at this address: try http.",
+} satisfies Record<TlsProblem, string>;
 
 /** Whether an error of `fetch` means that a connection broke that had been made. */
 export function isConnectionLost(error: unknown): boolean {
@@ -27,7 +33,8 @@ export function transportFailure(url: string, method: string, error: unknown): F
   const why = code === "ECONNREFUSED" ? "" : ` (${code ?? wordsOf(error)})`;
   const message = `No Drover server answers at ${url}${why}.`;
   const failure = new Failure("UNAVAILABLE", message, { kind: "transport", mayHaveArrived: false }, error);
-  failure.hint = tlsHint(code);
+  const problem = code === undefined ? undefined : tlsProblemOf(code);
+  failure.hint = problem && tlsHints[problem];
   if (code === undefined || neverMade.has(code))
     failure.hint = "Start one with `drover serve`, or name another with --url or DROVER_URL.";
   return failure;
@@ -39,20 +46,6 @@ export function timedOut(url: string, timeoutMs: number, method: string): Failur
   const failure = new Failure("DEADLINE_EXCEEDED", message, { kind: "transport", mayHaveArrived: true });
   failure.hint = "Give it longer with --timeout.";
   return failure;
-}
-
-/** What to do about a handshake that failed. */
-function tlsHint(code: string | undefined): string | undefined {
-  if (code === undefined) return undefined;
-  if (untrusted.has(code))
-    return "This machine trusts nobody who vouches for the server: name the roots with --ca or DROVER_CA.";
-  if (code === "ERR_TLS_CERT_ALTNAME_INVALID")
-    return "The server's certificate is for other names than the one in --url.";
-  if (code.includes("ALERT_CERTIFICATE_REQUIRED") || code.includes("ALERT_HANDSHAKE_FAILURE"))
-    return "The server asks for a client certificate: give one with --client-cert and --client-key.";
-  if (code === "ERR_SSL_WRONG_VERSION_NUMBER" || code === "ERR_SSL_PACKET_LENGTH_TOO_LONG")
-    return "The server speaks no TLS at this address: try http.";
-  return undefined;
 }
 
 function doubt(method: string): string {

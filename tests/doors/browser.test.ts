@@ -6,6 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { BadRequestSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { serve } from "../../src/doors/door.ts";
 import { createGetRoutes } from "../../src/doors/probes.ts";
+import { TlsIdentity } from "../../src/doors/tls.ts";
+import { createAuthority, createTlsFolder, type TlsFolder } from "../helpers/certificates.ts";
 import { launchChromium } from "../helpers/chromium.ts";
 import { EchoService } from "../helpers/echo-service.ts";
 import { type OpenDoors, openDoors } from "../helpers/every-door.ts";
@@ -16,6 +18,8 @@ let page: Page;
 let home: OpenDoors;
 let friendly: OpenDoors;
 let closed: OpenDoors;
+let secure: OpenDoors;
+let tlsFolder: TlsFolder;
 let streamsCancelled = 0;
 
 const echo = serve(EchoService, {
@@ -50,6 +54,13 @@ beforeAll(async () => {
   home = await openDoors({ services: [echo], handlers: [pages] });
   friendly = await openDoors({ services: [echo], corsOrigins: [home.webUrl] });
   closed = await openDoors({ services: [echo], corsOrigins: ["https://another.example"] });
+  const authority = await createAuthority();
+  tlsFolder = await createTlsFolder(await authority.issue(), authority.ca);
+  const tls = new TlsIdentity(
+    { ...tlsFolder, clientCa: undefined },
+    { renewed: () => {}, refused: () => {} },
+  );
+  secure = await openDoors({ services: [echo], handlers: [pages], tls });
   browser = await launchChromium();
   page = await browser.newPage();
   await page.goto(home.webUrl);
@@ -57,7 +68,8 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await browser?.close();
-  await Promise.all([home, friendly, closed].map((doors) => doors?.stop()));
+  await Promise.all([home, friendly, closed, secure].map((doors) => doors?.stop()));
+  await tlsFolder?.remove();
 });
 
 /** One script that brings everything it imports. */
@@ -73,8 +85,8 @@ async function bundle(entry: string): Promise<string> {
   return chunk.code;
 }
 
-const call = (baseUrl: string, protocol: Parameters<typeof callFromPage>[1]) =>
-  page.evaluate(
+const call = (baseUrl: string, protocol: Parameters<typeof callFromPage>[1], from: Page = page) =>
+  from.evaluate(
     ([url, way]) =>
       // Put there by the page's own script.
       (
@@ -100,6 +112,27 @@ describe.each(["connect-binary", "connect-json", "grpc-web"] as const)("%s in Ch
 
   test("calls another origin that allows it, and reads errors and their headers", async () => {
     expect(await call(friendly.webUrl, protocol)).toEqual(good);
+  });
+
+  test("calls its own origin over TLS, where ALPN gives it HTTP/2", async () => {
+    const { host, port } = secure.web.address;
+    const url = `https://${host}:${port}`;
+    // It trusts no root of a test.
+    const context = await browser.newContext({ ignoreHTTPSErrors: true });
+    try {
+      const own = await context.newPage();
+      await own.goto(url);
+      expect(await call(url, protocol, own)).toEqual(good);
+      const spoken = await own.evaluate(() =>
+        performance
+          .getEntries()
+          .flatMap((entry) => ("nextHopProtocol" in entry ? [entry.nextHopProtocol] : [])),
+      );
+      expect(spoken.length).toBeGreaterThan(3);
+      expect(new Set(spoken)).toEqual(new Set(["h2"]));
+    } finally {
+      await context.close();
+    }
   });
 
   test("cannot call an origin that does not allow it", async () => {

@@ -17,6 +17,13 @@ import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { TaskState } from "../../gen/drover/v1/task_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { TokenRole, TokenService } from "../../gen/drover/v1/token_service_pb.js";
+import {
+  AgentClient,
+  type AgentEvent,
+  type AgentOptions,
+  enrollAgent,
+  memoryCredentialStore,
+} from "../../src/agent-sdk/agent-client.ts";
 import { fetchWith } from "../../src/cli/tls-fetch.ts";
 import {
   type Authority,
@@ -53,7 +60,7 @@ afterAll(async () => {
 
 const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } });
 
-/** Every way to call over TLS, but for browsers: they speak what the others do, and trust no root of a test. */
+/** Every way to call over TLS; browser.test.ts has the browser. */
 const WAYS = {
   "gRPC to the native port": ({ grpcAddress }: TestControlPlane, nodeOptions: ClientTls) =>
     createGrpcTransport({ baseUrl: `https://${grpcAddress}`, nodeOptions }),
@@ -217,6 +224,43 @@ test("whoever leaves in the middle of a handshake leaves nothing behind", async 
   ]);
 });
 
+/** An agent by the SDK alone, and the states of its connection; it does tasks of the kind `echo`. */
+async function startAgent(
+  { grpcAddress }: TestControlPlane,
+  enrollmentToken: string,
+  { tls, name }: { tls: NonNullable<AgentOptions["tls"]>; name: string },
+): Promise<{ client: AgentClient; states: string[] }> {
+  const where = { url: `https://${grpcAddress}`, tls };
+  const token = await enrollAgent({ ...where, name, nonce: name, enrollmentToken });
+  const states: string[] = [];
+  const onEvent = (event: AgentEvent) => {
+    if (event.kind === "state") states.push(event.state.kind);
+  };
+  const client = new AgentClient({ ...where, credentials: memoryCredentialStore(token), onEvent });
+  void client.work({ echo: async (payload) => payload });
+  await client.start();
+  return { client, states };
+}
+
+/** Waits until somebody has done a task that is made now. */
+async function taskDone(transport: Transport, operatorToken: string): Promise<void> {
+  const tasks = createClient(TaskService, transport);
+  const asOperator = bearer(operatorToken);
+  const { task } = await tasks.createTask({ kind: "echo" }, asOperator);
+  await waitFor(
+    async () =>
+      (await tasks.getTask({ task: task?.id ?? "" }, asOperator)).task?.state === TaskState.SUCCEEDED,
+  );
+}
+
+const enrollmentToken = async (transport: Transport, operatorToken: string, maxUses = 1) =>
+  (
+    await createClient(TokenService, transport).createToken(
+      { role: TokenRole.ENROLLMENT, maxUses },
+      bearer(operatorToken),
+    )
+  ).secret;
+
 describe("files that change while the server runs", () => {
   /** The root by which both ports show themselves. */
   async function shownBy(root: Authority): Promise<boolean[]> {
@@ -226,8 +270,11 @@ describe("files that change while the server runs", () => {
   }
 
   test("a new certificate is shown without a restart; one that is no good is refused and the old one kept", async () => {
+    const transport = WAYS["gRPC to the native port"](server, { ca: authority.ca });
+    const enrollment = await enrollmentToken(transport, server.operatorToken);
+    const agent = await startAgent(server, enrollment, { tls: { ca: authority.ca }, name: "tls-2" });
     const next = await createAuthority("next root");
-    const open = createClient(FleetService, WAYS["gRPC to the native port"](server, { ca: authority.ca }));
+    const open = createClient(FleetService, transport);
     await open.listAgents({}, bearer(server.operatorToken));
     const good = await next.issue();
     await folder.replace(good);
@@ -235,12 +282,16 @@ describe("files that change while the server runs", () => {
     expect(await shownBy(authority)).toEqual([false, false]);
     // A connection that was there before goes on.
     await open.listAgents({}, bearer(server.operatorToken));
+    await taskDone(transport, server.operatorToken);
     await folder.replace({ cert: good.cert, key: (await next.issue()).key });
     await waitFor(() => server.output().includes("new TLS files are no good"));
     expect(await shownBy(next)).toEqual([true, true]);
     await writeFile(folder.key, "nonsense");
     await folder.replace(await authority.issue());
     await waitFor(async () => (await shownBy(authority)).every(Boolean));
+    await taskDone(transport, server.operatorToken);
+    expect(agent.states).toEqual(["connecting", "live"]);
+    await agent.client.leave();
     expect(server.output()).toContain("the TLS certificate was renewed");
     expect(server.output()).not.toContain("PRIVATE KEY");
   });
@@ -251,6 +302,7 @@ describe("with a root for clients' certificates", () => {
   let clients: Authority;
   let anybody: Identity;
   const agents: Record<string, string> = {};
+  let enrollment: string;
 
   beforeAll(async () => {
     clients = await createAuthority("clients");
@@ -265,16 +317,51 @@ describe("with a root for clients' certificates", () => {
     });
     anybody = await clients.issue({ names: [] });
     const transport = WAYS["Connect over HTTP/2"](mutual, { ca: authority.ca, ...anybody });
-    const created = await createClient(TokenService, transport).createToken(
-      { role: TokenRole.ENROLLMENT, maxUses: 2 },
-      bearer(mutual.operatorToken),
-    );
+    enrollment = await enrollmentToken(transport, mutual.operatorToken, 3);
     for (const name of ["gpu-1", "gpu-2"]) {
-      const enrolled = await createClient(AgentService, transport).enroll({ name }, bearer(created.secret));
+      const enrolled = await createClient(AgentService, transport).enroll({ name }, bearer(enrollment));
       agents[name] = enrolled.secret;
     }
   });
   afterAll(() => mutual.stop());
+
+  test("an agent of the SDK works with its own certificate, and with none or another's it does not", async () => {
+    const named = (value: string) => clients.issue({ names: [{ type: "dns", value }] });
+    const tls = { ca: authority.ca, ...(await named("gpu-3")) };
+    const { client, states } = await startAgent(mutual, enrollment, { tls, name: "gpu-3" });
+    await taskDone(
+      WAYS["Connect over HTTP/2"](mutual, { ca: authority.ca, ...anybody }),
+      mutual.operatorToken,
+    );
+    expect(states).toEqual(["connecting", "live"]);
+    await client.leave();
+    const outcomeOf = async (shown: ClientTls) => {
+      const { promise: waits, resolve } = Promise.withResolvers<string>();
+      const other = new AgentClient({
+        url: `https://${mutual.grpcAddress}`,
+        tls: shown,
+        credentials: memoryCredentialStore(agents["gpu-1"] ?? ""),
+        onEvent: (event) => {
+          if (event.kind === "state" && event.state.kind === "waiting") resolve(event.state.because.message);
+        },
+      });
+      const started = other.start().then(
+        () => "live",
+        ({ message }: Error) => message,
+      );
+      const outcome = await Promise.race([started, waits]);
+      await other.close();
+      return outcome;
+    };
+    // Whether the server's alert arrives before its end is a matter of luck.
+    expect(await outcomeOf({ ca: authority.ca })).not.toBe("live");
+    const stranger = await (await createAuthority("stranger")).issue({ names: [] });
+    expect(await outcomeOf({ ca: authority.ca, ...stranger })).not.toBe("live");
+    expect(await outcomeOf({ ca: clients.ca, ...anybody })).toContain("nobody whom this agent trusts");
+    expect(await outcomeOf({ ca: authority.ca, ...(await named("gpu-2")) })).toContain(
+      "certificate is that of gpu-2",
+    );
+  });
 
   describe.each(Object.entries(WAYS))("%s", (_, open) => {
     test("no certificate, or one of another root, is no connection", async () => {
