@@ -107,6 +107,7 @@ import { MessageTrace } from "./sessions/message-trace.ts";
 import { hintOfTasks, readHint, type ServerHint, writeHint } from "./sessions/server-hints.ts";
 import { SessionRegistry } from "./sessions/session-registry.ts";
 import { createSessionRpc } from "./sessions/session-rpc.ts";
+import { SlotCount } from "./sessions/slot-count.ts";
 import { StreamRecord } from "./sessions/stream-record.ts";
 import { createTaskSource, type TaskSource } from "./sessions/task-source.ts";
 import { createWatchCommandsRpc } from "./sessions/watch-commands-rpc.ts";
@@ -498,6 +499,7 @@ interface Streams {
   assigner: Assigner;
   commands: CommandSource;
   registry: SessionRegistry;
+  slots: SlotCount;
   /** To and from the other servers of the database. */
   notifications: Notifications;
   report: ReportProblem;
@@ -511,7 +513,8 @@ function createStreams(database: Database, tasks: Tasks, report: ReportProblem):
   const source = createTaskSource(tasks.loans, claimSources(db));
   const assigner = new Assigner(source, (error) => report("a claim for a stream failed", error));
   const commands = createCommandSource(new CommandService(db));
-  const registry = new SessionRegistry({
+  const slots = new SlotCount((agentId) => registry.roomOf(agentId));
+  const registry: SessionRegistry = new SessionRegistry({
     assigner,
     commands,
     findSuccessors: (sessions) => findSuccessors(db, sessions),
@@ -533,7 +536,7 @@ function createStreams(database: Database, tasks: Tasks, report: ReportProblem):
       if (type === "task.cancelled" && agentId !== undefined) registry.commandWaits(agentId);
     },
   });
-  return { open, tasks: source, assigner, commands, registry, notifications, report };
+  return { open, tasks: source, assigner, commands, registry, slots, notifications, report };
 }
 
 /** What another server could do nothing with; the same would be found here a second later. */
@@ -601,7 +604,7 @@ function createServices(
   const calls = {
     ...createHeartbeatRpc(heartbeats, held, pacer),
     ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId), quotas),
-    ...createLoanRpc(tasks.loans),
+    ...createLoanRpc(tasks.loans, (agentId, max, claim) => streams.slots.claim(agentId, max, claim)),
     ...createLeaveRpc(db, held, ({ project, agentName: agent }, { from, to, reason }) =>
       logger.info({ project, agent, from, to, reason }, "agent liveness changed"),
     ),

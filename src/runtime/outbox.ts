@@ -30,6 +30,11 @@ export class Outbox<T> implements AsyncIterableIterator<T, undefined> {
     return this.#end === undefined ? Math.max(0, this.#capacity - this.#waiting.length) : 0;
   }
 
+  /** What the reader has not taken yet. */
+  get waiting(): readonly T[] {
+    return this.#waiting;
+  }
+
   get isClosed(): boolean {
     return this.#end !== undefined;
   }

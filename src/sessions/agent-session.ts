@@ -12,7 +12,8 @@ import type { Assigner } from "./assigner.ts";
 import { CommandDelivery } from "./command-delivery.ts";
 import type { CommandSource } from "./command-source.ts";
 import type { Answer } from "./session-calls.ts";
-import { TaskRoom } from "./task-room.ts";
+import type { SlotCount } from "./slot-count.ts";
+import { type AssignmentSink, TaskRoom } from "./task-room.ts";
 import type { TaskSource } from "./task-source.ts";
 
 /** Messages that wait for an agent to read them; beyond that the server stops reading what the agent says. */
@@ -25,6 +26,7 @@ export interface SessionParts {
   readonly assigner: Assigner;
   readonly tasks: TaskSource;
   readonly commands: CommandSource;
+  readonly slots: Pick<SlotCount, "isClaiming">;
   readonly onError: (problem: string, error: unknown) => void;
 }
 
@@ -60,13 +62,17 @@ export class AgentSession {
     this.#cutOff = cutOff;
     this.#outbox = new Outbox(OUTBOX_CAPACITY, () => this.room.open());
     const outbox = this.#outbox;
-    this.room = new TaskRoom(caller, parts.assigner, {
+    const sink: AssignmentSink = {
       get room() {
         return outbox.room;
       },
+      get unread() {
+        return outbox.waiting.filter(({ message }) => message.case === "assignment").length;
+      },
       put: (task) => this.#put(0n, { case: "assignment", value: task }),
       returnUndelivered: (tasks) => this.#takeBack(tasks),
-    });
+    };
+    this.room = new TaskRoom(caller, parts.assigner, sink, () => parts.slots.isClaiming(caller.agentId));
     this.commands = new CommandDelivery(
       caller,
       parts.commands,

@@ -6,6 +6,7 @@ import type { Assigner } from "./assigner.ts";
 import type { CommandSource } from "./command-source.ts";
 import type { CommandWatch } from "./command-watch.ts";
 import type { StreamRecord } from "./stream-record.ts";
+import type { TaskRoom } from "./task-room.ts";
 
 const LOOK_EVERY_MS = 1_000;
 const HELLO_WITHIN_MS = 10_000;
@@ -130,6 +131,11 @@ export class SessionRegistry implements Service {
   streamOpened(agentId: string, stream: bigint): void {
     const present = this.#byAgent.get(agentId);
     if (present !== undefined && present.run.stream < stream) this.#end(present, replaced());
+  }
+
+  /** The room for tasks that the agent's stream has, if it has one here. */
+  roomOf(agentId: string): TaskRoom | undefined {
+    return this.#byAgent.get(agentId)?.room;
   }
 
   /** There is a command for the agent, wherever its stream is. */

@@ -16,22 +16,37 @@ import type { JsonObject } from "../storage/schema.ts";
 import type { LoanService } from "./loan-service.ts";
 import { taskToMessage } from "./task-message.ts";
 import { taskUuid } from "./task-rpc.ts";
+import type { TaskRecord } from "./task-store.ts";
 
 type LoanRpc = Pick<
   ServiceImpl<typeof AgentService>,
   "claimTasks" | "updateTask" | "completeTask" | "failTask"
 >;
 
+/**
+ * Makes an agent's call for at most `max` tasks, by way of whatever else brings it tasks: so that all of it is one count of
+ * what the agent has room for. `claim` gets how many the call may bring, which may be none.
+ */
+export type CountClaim = (
+  agentId: string,
+  max: number,
+  claim: (max: number) => Promise<TaskRecord[]>,
+) => Promise<TaskRecord[]>;
+
 /** What agents do with tasks. */
-export function createLoanRpc(loans: LoanService): LoanRpc {
+export function createLoanRpc(loans: LoanService, count: CountClaim): LoanRpc {
   return {
     async claimTasks(request, context) {
       const caller = callerWithRole(context, "agent");
       const { kinds, max, wait } = request;
       const once = createOnce({ caller, method: "ClaimTasks", input: ClaimTasksRequestSchema, request });
       const waitMs = wait === undefined ? 0 : durationMs(wait);
-      const wish = { kinds, max: max === 0 ? 1 : max, waitMs, once };
-      const tasks = await loans.claim(caller, wish, context.signal);
+      const tasks = await count(caller.agentId, max === 0 ? 1 : max, async (most) => {
+        context.signal.throwIfAborted();
+        // For nothing nobody waits; but what an earlier call of this request_id brought is still told.
+        const wish = { kinds, max: most, waitMs: most === 0 ? 0 : waitMs, once };
+        return await loans.claim(caller, wish, context.signal);
+      });
       return { tasks: tasks.map(taskToMessage) };
     },
 

@@ -7,6 +7,7 @@ import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { type Task, TaskState } from "../../gen/drover/v1/task_pb.js";
 import { TaskService } from "../../gen/drover/v1/task_service_pb.js";
 import { startControlPlane, type TestControlPlane } from "../helpers/control-plane.ts";
+import { waitFor } from "../helpers/wait-for.ts";
 import { AgentLine, enroll, openTransport, WAYS } from "./agent-line.ts";
 
 let server: TestControlPlane;
@@ -134,6 +135,36 @@ describe.each(WAYS)("%s", (way) => {
     const { id } = await createTask(kind);
     await line.ask({ case: "heartbeat", value: { status: AgentStatus.ONLINE } });
     expect((await tasks().getTask({ task: id }, operator())).task?.attempt).toBe(0);
+    line.cancel();
+  });
+
+  test("no slot is filled both by the stream and by a call", async () => {
+    const kind = newKind();
+    const { line, name, token } = await open();
+    await line.ask({ case: "heartbeat", value: { status: AgentStatus.ONLINE } });
+    await line.ask(ready(3, kind));
+    const headers = { authorization: `Bearer ${token}` };
+    // Of another kind too, by which the agent's explanation tells the call from the stream.
+    const other = newKind();
+    await createTask(newKind());
+    const wish = { kinds: [kind, other], max: 3, wait: { seconds: 30n, nanos: 0 } };
+    const call = createClient(AgentService, transport).claimTasks(wish, { headers });
+    const fleet = createClient(FleetService, transport);
+    await waitFor(async () => {
+      const { explanation } = await fleet.explainAgent({ agent: name }, operator());
+      return explanation?.summary.includes(`${kind}, ${other}`);
+    });
+    const first = await createTask(kind);
+    expect((await call).tasks).toMatchObject([{ id: first.id }]);
+    const [second, third, beyond] = [await createTask(kind), await createTask(kind), await createTask(kind)];
+    expect(assigned(await line.hear())).toMatchObject({ id: second.id });
+    expect(assigned(await line.hear())).toMatchObject({ id: third.id });
+    expect(await line.ask({ case: "heartbeat", value: { status: AgentStatus.BUSY } })).toBeDefined();
+    const { tasks: last } = await createClient(AgentService, transport).claimTasks(
+      { kinds: [kind], max: 1 },
+      { headers },
+    );
+    expect(last).toMatchObject([{ id: beyond.id, attempt: 1 }]);
     line.cancel();
   });
 

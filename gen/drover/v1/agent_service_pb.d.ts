@@ -1168,7 +1168,7 @@ export declare const SessionHelloSchema: GenMessage<SessionHello>;
  */
 export declare type SessionReady = Message<"drover.v1.SessionReady"> & {
   /**
-   * How many more tasks the agent would take now, up to 100.
+   * How many more tasks the agent would take now, up to 100. What ClaimTasks brings later is deducted.
    *
    * @generated from field: int32 slots = 1;
    */
@@ -1521,7 +1521,8 @@ export declare const AgentService: GenService<{
   },
   /**
    * Lends tasks to the agent, those of the highest priority first, and of these the ones due longest; an agent in error
-   * gets none.
+   * gets none. Meanwhile the agent's stream on the same server is assigned nothing, and what the call brings is deducted
+   * from the slots that the agent has said there are.
    *
    * @generated from rpc drover.v1.AgentService.ClaimTasks
    */
