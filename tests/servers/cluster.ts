@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Sql } from "postgres";
+import type { OwnPostgres } from "../helpers/own-postgres.ts";
 import { openRawSql } from "../helpers/raw-sql.ts";
 import { createTestDatabase } from "../helpers/test-database.ts";
 import { type Member, startMember } from "./member.ts";
@@ -14,13 +15,20 @@ export interface Cluster {
   close(): Promise<void>;
 }
 
-/** `through` may give a server, by its number, another way to the database. */
+interface ClusterOptions {
+  /** May give a server, by its number, another way to the database. */
+  through?: (databaseUrl: string, number: number) => Promise<string>;
+  /** Left out: a database in the PostgreSQL of the run. */
+  postgres?: OwnPostgres;
+}
+
 export async function startCluster(
   size: number,
   env: Record<string, string>,
-  through: (databaseUrl: string, number: number) => Promise<string> = async (url) => url,
+  { through = async (url) => url, postgres }: ClusterOptions = {},
 ): Promise<Cluster> {
-  const database = await createTestDatabase();
+  const database =
+    postgres === undefined ? await createTestDatabase() : { url: postgres.url, drop: () => postgres.close() };
   const dataDir = await mkdtemp(join(tmpdir(), "drover-cluster-"));
   const members: Member[] = [];
   for (let number = 0; number < size; number += 1) {

@@ -5,31 +5,53 @@ import { auditChainProblems } from "../guarantees/audit-chain.ts";
 import { sweepingServer } from "../guarantees/check-thawed-leader.ts";
 import { type DatabaseProxy, proxyDatabase } from "../helpers/database-proxy.ts";
 import { type EnrolledAgent, enrollAgents } from "../helpers/fleet-api.ts";
+import { type OwnPostgres, startOwnPostgres } from "../helpers/own-postgres.ts";
 import { waitFor } from "../helpers/wait-for.ts";
+import { wrongWhenAgentsAreKilled } from "./check-agents-killed.ts";
 import { type Cluster, startCluster } from "./cluster.ts";
 import { beatOn, createTasksOn, workOn } from "./load.ts";
 import type { Member } from "./member.ts";
 
 const KIND = "hash";
+/** In agents a second. */
+const BRAKE_RATE = 1;
 const slow = { timeoutMs: 60_000, everyMs: 50 };
 
 let cluster: Cluster;
+let postgres: OwnPostgres;
 let proxy: DatabaseProxy;
 let beating: EnrolledAgent[];
 let beats: ReturnType<typeof beatOn>[];
 let workers: Awaited<ReturnType<typeof workOn>>[];
 let tasks: ReturnType<typeof createTasksOn>;
 let watch: ReturnType<typeof followEvents>;
+const loads: { stop(): Promise<void> }[] = [];
 
 beforeAll(async () => {
   // An agent of a busy machine has long to be heard; the faults here last for less.
-  const env = { DROVER_HEARTBEAT_INTERVAL: "1s", DROVER_OFFLINE_GRACE: "30s", DROVER_LEASE: "30s" };
-  cluster = await startCluster(3, env, async (url, number) => {
+  const env = {
+    DROVER_HEARTBEAT_INTERVAL: "1s",
+    DROVER_OFFLINE_GRACE: "30s",
+    DROVER_LEASE: "30s",
+    DROVER_BRAKE_RATE: String(BRAKE_RATE),
+  };
+  postgres = await startOwnPostgres();
+  const through = async (url: string, number: number) => {
     if (number < 2) return url;
     proxy = await proxyDatabase(url);
     return proxy.url;
-  });
+  };
+  cluster = await startCluster(3, env, { through, postgres });
   await recordLeases(cluster.sql);
+}, 120_000);
+afterAll(async () => {
+  await Promise.all(loads.map((load) => load.stop()));
+  await cluster.close();
+  await proxy.close();
+}, 120_000);
+
+/** Agents that beat, agents that work, somebody who makes tasks, and a watch. */
+async function beginLoad(): Promise<void> {
   const [first] = cluster.members;
   if (first === undefined) throw new Error("there are three");
   const agents = await enrollAgents(first.fleet, first.fleet.operator(cluster.operatorToken), 10);
@@ -43,13 +65,8 @@ beforeAll(async () => {
   beats = beating.map((agent) => beatOn(cluster, agent));
   workers = await Promise.all(agents.slice(8).map((agent) => workOn(cluster, agent, KIND)));
   tasks = createTasksOn(cluster, KIND);
-}, 120_000);
-afterAll(async () => {
-  await Promise.all([tasks, ...beats, ...workers].map((load) => load.stop()));
-  await watch.stop();
-  await cluster.close();
-  await proxy.close();
-}, 120_000);
+  loads.push(watch, ...beats, ...workers, tasks);
+}
 
 /** Everything goes on: beats are acknowledged, tasks are made and done. */
 async function goesOn(): Promise<void> {
@@ -77,7 +94,12 @@ async function leader(other?: number): Promise<Member> {
   );
 }
 
+test("60 and then 100 % of a project's agents are killed, and return", async () => {
+  expect(await wrongWhenAgentsAreKilled(cluster, BRAKE_RATE)).toEqual([]);
+}, 180_000);
+
 test("a rolling restart", async () => {
+  await beginLoad();
   await goesOn();
   for (const member of cluster.members) {
     expect(await member.process.stop()).toBe(0);
@@ -103,16 +125,12 @@ test("the leader is frozen past its term and thawed", async () => {
   await goesOn();
 }, 120_000);
 
-test("the database ends every connection and takes none for a while", async () => {
-  const [row] = await cluster.sql<{ name: string }[]>`SELECT current_database() AS name`;
-  await cluster.sql.begin(async (sql) => {
-    await sql.unsafe(`ALTER DATABASE ${row?.name} WITH CONNECTION LIMIT 0`);
-    await sql`
-      SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-      WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'drover %'`;
-  });
-  await cluster.sql.unsafe(`ALTER DATABASE ${row?.name} WITH CONNECTION LIMIT -1`);
-  await goesOn();
+test("PostgreSQL is stopped and started, and is killed", async () => {
+  for (const signal of ["SIGINT", "SIGKILL"] as const) {
+    await postgres.restart(signal);
+    await goesOn();
+  }
+  expect(cluster.members.map(({ process }) => process.running())).toEqual([true, true, true]);
 }, 120_000);
 
 test("one server is cut off from the database, and comes back", async () => {
@@ -132,6 +150,7 @@ test("after all that nothing is lost, nobody was blamed, and watchers saw everyt
   await waitFor(async () => (await left()) === 0, { ...slow, what: "the end of all tasks" });
   for (const load of beats) await load.stop();
 
+  const [project] = await cluster.sql<{ id: string }[]>`SELECT id FROM projects WHERE name = 'default'`;
   const rows = await cluster.sql<{ id: string }[]>`SELECT id FROM tasks`;
   const ids = rows.map(({ id }) => `task_${id}`);
   expect(ids).toEqual(expect.arrayContaining(tasks.created));
@@ -144,13 +163,15 @@ test("after all that nothing is lost, nobody was blamed, and watchers saw everyt
     expect(state?.epoch).toBe("1");
     expect(BigInt(state?.sequence ?? -1)).toBeGreaterThanOrEqual(beats[index]?.acknowledged() ?? 0n);
   }
-  expect(await cluster.sql`SELECT subject, reason FROM audit_entries WHERE to_value = 'offline'`).toEqual([]);
+  const blamed = await cluster.sql`
+    SELECT subject, reason FROM audit_entries WHERE to_value = 'offline' AND project_id = ${project?.id ?? ""}`;
+  expect(blamed).toEqual([]);
   expect(await auditChainProblems(cluster.sql)).toEqual([]);
 
   for (const worker of workers) await worker.stop();
   const told = async () =>
     await cluster.sql<{ seq: string | null; type: string; subject: string }[]>`
-      SELECT seq, type, subject FROM events ORDER BY seq`;
+      SELECT seq, type, subject FROM events WHERE project_id = ${project?.id ?? ""} ORDER BY seq`;
   await waitFor(
     async () => {
       const all = await told();

@@ -20,8 +20,9 @@ export class SoakAgent {
   }
 
   #fork(): ChildProcess {
+    const { PATH, NODE_COMPILE_CACHE } = process.env;
     return fork(script, this.#args, {
-      env: { PATH: process.env.PATH, DROVER_TOKEN: this.#token },
+      env: { PATH, NODE_COMPILE_CACHE, DROVER_TOKEN: this.#token },
       stdio: ["ignore", "ignore", "inherit", "ipc"],
       execArgv: [],
     });

@@ -1,13 +1,12 @@
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Database, openDatabase } from "../../src/storage/database.ts";
-import { EmbeddedPostgres } from "../../src/storage/embedded-postgres.ts";
 import { migrateDatabase } from "../../src/storage/migrate.ts";
 import { recordLeases } from "../end-to-end/lease-history.ts";
 import { enrollAgents } from "../helpers/fleet-api.ts";
+import { type OwnPostgres, startOwnPostgres } from "../helpers/own-postgres.ts";
 import { openRawSql } from "../helpers/raw-sql.ts";
-import { waitFor } from "../helpers/wait-for.ts";
 import { type Member, startMember } from "../servers/member.ts";
 import { SoakAgent } from "./agent-process.ts";
 
@@ -25,18 +24,18 @@ export class SoakStage {
   readonly agents: readonly SoakAgent[];
   readonly operatorToken: string;
   readonly database: Database;
-  readonly url: string;
+  readonly postgres: OwnPostgres;
   readonly #ends: (() => Promise<unknown>)[];
 
   private constructor(
-    parts: Pick<SoakStage, "members" | "agents" | "operatorToken" | "database" | "url">,
+    parts: Pick<SoakStage, "members" | "agents" | "operatorToken" | "database" | "postgres">,
     ends: (() => Promise<unknown>)[],
   ) {
     this.members = parts.members;
     this.agents = parts.agents;
     this.operatorToken = parts.operatorToken;
     this.database = parts.database;
-    this.url = parts.url;
+    this.postgres = parts.postgres;
     this.#ends = ends;
   }
 
@@ -45,13 +44,10 @@ export class SoakStage {
     try {
       const dataDir = await mkdtemp(join(tmpdir(), "drover-soak-"));
       ends.push(() => rm(dataDir, { recursive: true, force: true }));
-      // As root PostgreSQL runs as somebody else, who has to get there.
-      await chmod(dataDir, 0o755);
-      const postgres = new EmbeddedPostgres({ dataDir, logger: { info() {}, warn() {}, error() {} } });
-      await postgres.start();
-      ends.push(() => postgres.stop());
-      const { url } = postgres.connection;
-      await migrateDatabase(postgres.connection);
+      const postgres = await startOwnPostgres();
+      ends.push(() => postgres.close());
+      const { url } = postgres;
+      await migrateDatabase({ url });
       const sql = openRawSql(url, 1);
       await recordLeases(sql).finally(() => sql.end());
       const database = openDatabase({ url, applicationName: "soak", maxConnections: 2 });
@@ -69,24 +65,11 @@ export class SoakStage {
       const urls = members.map(({ process }) => `http://${process.grpcTarget}`);
       const agents = enrolled.map((agent) => new SoakAgent(agent, kind, urls));
       ends.push(() => Promise.all(agents.map((agent) => agent.kill())));
-      return new SoakStage({ members, agents, operatorToken, database, url }, ends);
+      return new SoakStage({ members, agents, operatorToken, database, postgres }, ends);
     } catch (error) {
       await endAll(ends);
       throw error;
     }
-  }
-
-  /** Ends PostgreSQL with such a signal, and resolves when it serves again as another process. */
-  async endPostgres(signal: "SIGINT" | "SIGKILL"): Promise<void> {
-    const before = await this.#postmaster();
-    process.kill(before, signal);
-    await waitFor(async () => (await this.#postmaster()) !== before, { what: "PostgreSQL, started again" });
-  }
-
-  async #postmaster(): Promise<number> {
-    const [row] = await this.database.sql<{ pid: string }>`
-      SELECT split_part(pg_read_file('postmaster.pid'), chr(10), 1) AS pid`;
-    return Number(row?.pid);
   }
 
   async close(): Promise<void> {

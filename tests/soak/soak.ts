@@ -79,8 +79,8 @@ async function playRound(stage: SoakStage, { agents, house, server, restMs }: Ro
   }
   const member = stage.members[server];
   for (const fault of house) {
-    if (fault === "restartPostgres") await stage.endPostgres("SIGINT");
-    else if (fault === "killPostgres") await stage.endPostgres("SIGKILL");
+    if (fault === "restartPostgres") await stage.postgres.restart("SIGINT");
+    else if (fault === "killPostgres") await stage.postgres.restart("SIGKILL");
     else if (fault === "killServer") await member?.process.kill();
     else member?.process.signal("SIGSTOP");
   }
@@ -112,7 +112,7 @@ async function areOver({ database }: SoakStage, held: ReadonlyMap<string, string
 }
 
 async function examine(stage: SoakStage, rounds: number, created: string[]): Promise<SoakReport> {
-  const sql = openRawSql(stage.url, 1);
+  const sql = openRawSql(stage.postgres.url, 1);
   try {
     const problems = (await overlappingLeases(sql)).map(
       (overlap) => `two valid leases: ${JSON.stringify(overlap)}`,
