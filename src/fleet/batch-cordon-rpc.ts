@@ -17,13 +17,12 @@ import {
   type FleetService,
 } from "../../gen/drover/v1/fleet_service_pb.js";
 import { agentToMessage } from "../agents/agent-message.ts";
-import { type CordonChange, orderCordon } from "../agents/cordon-service.ts";
+import { orderCordon } from "../agents/cordon-service.ts";
 import type { CordonOrder, CordonState } from "../agents/decide-cordon.ts";
 import { listAgents } from "../agents/list-agents.ts";
-import { answerOnce } from "../idempotency/answer-once.ts";
+import { answerMany } from "../idempotency/answer-many.ts";
 import { callerOf } from "../identity/caller.ts";
 import { messageSize } from "../runtime/message-size.ts";
-import { invalidField } from "../runtime/refusal.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { cutPage } from "../storage/page.ts";
 import type { CordonListener } from "./cordon-rpc.ts";
@@ -102,34 +101,31 @@ async function run<In extends DescMessage, Out extends DescMessage>(
   request: MessageShape<In> & BatchRequest,
   { method, input, output, order, byDefault, cordons }: Batch<In, Out>,
 ): Promise<Answer> {
-  requireFilter(request);
   const caller = callerOf(context);
   const { projectId, actor } = caller;
-  const { requestId } = request;
+  const { requestId, status, liveness, cordon, namePrefix, labels } = request;
   const reason = request.reason === "" ? byDefault : request.reason;
-  let changes: CordonChange[] = [];
-  const answer = await answerOnce(db, {
+  const { answer, changes } = await answerMany(db, {
     caller,
     method,
     input,
     request,
     output,
+    filter: [status, liveness, cordon, namePrefix, labels],
     run: async (tx) => {
       const { ids, more } = await choose(tx, projectId, request, cordons, reason);
-      const agents = ids.map((agentId) => ({ projectId, agentId }));
-      changes = await orderCordon(tx, agents, order, { actor, reason, requestId });
-      const shown = await showAgents(
+      const chosen = ids.map((agentId) => ({ projectId, agentId }));
+      const changes = await orderCordon(tx, chosen, order, { actor, reason, requestId });
+      const agents = await showAgents(
         tx,
         projectId,
         changes.map(({ agentId }) => agentId),
       );
-      // Each of the three answers has these fields.
-      return { agents: shown, more } as unknown as MessageInitShape<Out>;
+      return { answer: { agents, more }, changes };
     },
   });
   listener(changes);
-  // As above.
-  return answer as unknown as Answer;
+  return answer;
 }
 
 /** The agents that the filter finds, by name, as far as they fit into one answer, and whether there are more. */
@@ -156,9 +152,3 @@ async function choose(
 
 /** A deadline, recent errors and the task at hand, which are in the answer besides. */
 const FURTHER_BYTES = 128;
-
-/** The whole fleet is not what somebody means who leaves the filter out. */
-function requireFilter({ status, liveness, cordon, namePrefix, labels, all }: BatchRequest): void {
-  const given = status.length + liveness.length + cordon.length + namePrefix.length + labels.length;
-  if (!all && given === 0) throw invalidField("all", "must be true where no filter is given");
-}

@@ -1,6 +1,6 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
-import type { Task, TaskSchema, TaskState as TaskStateNumber } from "../../gen/drover/v1/task_pb.js";
+import type { TaskSchema, TaskState as TaskStateNumber } from "../../gen/drover/v1/task_pb.js";
 import {
   BatchCancelTasksRequestSchema,
   BatchCancelTasksResponseSchema,
@@ -8,9 +8,8 @@ import {
   BatchRetryTasksResponseSchema,
   type TaskService,
 } from "../../gen/drover/v1/task_service_pb.js";
-import { answerOnce } from "../idempotency/answer-once.ts";
+import { answerMany } from "../idempotency/answer-many.ts";
 import { type Caller, callerOf } from "../identity/caller.ts";
-import { invalidField } from "../runtime/refusal.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { cancelTasks, retryTasks } from "./batch-service.ts";
 import { MOST_TASK_BYTES, type TaskRules } from "./loan-service.ts";
@@ -76,33 +75,31 @@ async function run<In extends DescMessage, Out extends DescMessage>(
   request: MessageShape<In> & BatchRequest,
   { method, input, output, states, change }: Batch<In, Out>,
 ): Promise<{ tasks: MessageInitShape<typeof TaskSchema>[]; more: boolean }> {
-  requireFilter(request);
   const caller = callerOf(context);
-  let changes: TaskChange[] = [];
-  const answer = await answerOnce(db, {
+  const { state, kind, agent, labels } = request;
+  const { answer, changes } = await answerMany(db, {
     caller,
     method,
     input,
     request,
     output,
+    filter: [state, kind, agent, labels],
     run: async (tx) => {
       const { ids, more } = await choose(tx, caller.projectId, request, states);
-      changes = ids.length === 0 ? [] : await change(tx, caller, ids);
+      const changes = ids.length === 0 ? [] : await change(tx, caller, ids);
       const changed = new Set(changes.map(({ taskId }) => taskId));
       const tasks = await findTasks(
         tx,
         caller.projectId,
         ids.filter((id) => changed.has(id)),
       );
-      // Each of the two answers has these fields.
       // One whose holder changed just now is still to be done.
       const rest = more || changed.size < ids.length;
-      return { tasks: tasks.map(taskToMessage), more: rest } as unknown as MessageInitShape<Out>;
+      return { answer: { tasks: tasks.map(taskToMessage), more: rest }, changes };
     },
   });
   waiting.announce(changes);
-  // As above.
-  return answer as unknown as { tasks: Task[]; more: boolean };
+  return answer;
 }
 
 /** The oldest tasks that the filter finds and that fit into one answer, and whether there are more. */
@@ -123,10 +120,4 @@ async function choose(
   const found = await listTasks(tx, meant, true, page, MOST_TASK_BYTES - size * reasonBytes);
   const ids = found.tasks.slice(0, Math.min(size, found.fitting)).map(({ id }) => id);
   return { ids, more: found.tasks.length > ids.length };
-}
-
-/** Everything is not what somebody means who leaves the filter out. */
-function requireFilter({ state, kind, agent, labels, all }: BatchRequest): void {
-  if (!all && state.length === 0 && kind.length === 0 && agent === "" && labels.length === 0)
-    throw invalidField("all", "must be true where no filter is given");
 }
