@@ -116,15 +116,18 @@ import { findSchemaProblem } from "./storage/migrate.ts";
 import { Notifications } from "./storage/notifications.ts";
 import { Pruner } from "./storage/pruner.ts";
 import { createBatchRpc } from "./tasks/batch-rpc.ts";
+import { ClaimWriter } from "./tasks/claim-writer.ts";
 import { CompletionWriter } from "./tasks/completion-writer.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
 import type { AskedKinds } from "./tasks/explain-service.ts";
 import { HeldTasks } from "./tasks/held-tasks.ts";
 import { createLoanRpc } from "./tasks/loan-rpc.ts";
-import { LoanService, type TaskRules } from "./tasks/loan-service.ts";
+import { LoanService } from "./tasks/loan-service.ts";
 import { forgetLeftovers, forgetOldTasks } from "./tasks/prune-tasks.ts";
 import { findDue } from "./tasks/requirement-store.ts";
+import type { TaskChange } from "./tasks/task-change.ts";
 import { createTaskRpc } from "./tasks/task-rpc.ts";
+import type { TaskRules } from "./tasks/task-rules.ts";
 import { type ClaimSources, WaitingClaims } from "./tasks/waiting-claims.ts";
 import { metricPushSettingsOf } from "./telemetry-settings.ts";
 import { authenticate } from "./tokens/authenticate.ts";
@@ -268,7 +271,7 @@ export function createControlPlane(
   const singletons = [pruner, passes.interrupted, sweeper];
   const { sequencer, feed, watches } = events;
   const readers = [streams.open, feed, streams.notifications];
-  const writers = [heartbeats.writer, tasks.completions, pacer, sequencer];
+  const writers = [heartbeats.writer, tasks.writers.claims, tasks.writers.completions, pacer, sequencer];
   const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, ...writers];
   watchParts(measured, {
     database,
@@ -389,7 +392,7 @@ interface Tasks {
   waiting: WaitingClaims;
   held: HeldTasks;
   loans: LoanService;
-  completions: CompletionWriter;
+  writers: { claims: ClaimWriter; completions: CompletionWriter };
   unhandled: ReportUnhandled;
   /** For tasks, and for errors beside them. */
   quotas: Quotas;
@@ -420,13 +423,17 @@ function createTasks(
     logger.warn({ err: error }, "the database was not asked for tasks that are due; it is tried again"),
   );
   const held = new HeldTasks(db, rules, waiting, unhandled);
-  const completions = new CompletionWriter(db, (changes) => waiting.announce(changes), tracing);
+  const announce = (changes: readonly TaskChange[]) => waiting.announce(changes);
+  const writers = {
+    claims: new ClaimWriter(db, rules, announce, tracing),
+    completions: new CompletionWriter(db, announce, tracing),
+  };
   const onCordoned = (changes: readonly CordonChange[]) => logCordons(logger, changes);
-  const loans = new LoanService(db, rules, waiting, completions, onCordoned);
+  const loans = new LoanService(db, rules, waiting, writers, onCordoned);
   const quotas = new Quotas(db, quotaSettingsOf(config), (error) =>
     logger.warn({ err: error }, "errors were not counted for their quotas; it is tried again"),
   );
-  return { rules, waiting, held, loans, completions, unhandled, quotas };
+  return { rules, waiting, held, loans, writers, unhandled, quotas };
 }
 
 function createHousekeeping(

@@ -12,11 +12,11 @@ import { answerMany } from "../idempotency/answer-many.ts";
 import { type Caller, callerOf } from "../identity/caller.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { cancelTasks, retryTasks } from "./batch-service.ts";
-import { MOST_TASK_BYTES, type TaskRules } from "./loan-service.ts";
 import type { TaskState } from "./task.ts";
 import type { TaskChange } from "./task-change.ts";
 import { taskToMessage } from "./task-message.ts";
 import { filterOf } from "./task-rpc.ts";
+import { MOST_TASK_BYTES, type TaskRules } from "./task-rules.ts";
 import { findTasks, listTasks } from "./task-store.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 

@@ -3,9 +3,9 @@ import { giveCommands } from "../commands/command-service.ts";
 import type { Tx } from "../storage/database.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
-import type { TaskRules } from "./loan-service.ts";
 import { keepRequirementSets } from "./requirement-store.ts";
 import { recordChanges, type TaskChange } from "./task-change.ts";
+import type { TaskRules } from "./task-rules.ts";
 import type { TaskOrigin } from "./task-service.ts";
 import {
   findHolders,

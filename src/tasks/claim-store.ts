@@ -1,6 +1,11 @@
-import { sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
+import type { AgentStatus } from "../agents/agent.ts";
+import type { CordonState } from "../agents/decide-cordon.ts";
 import type { Tx } from "../storage/database.ts";
+import type { Labels } from "../storage/schema.ts";
+import type { Holder } from "./loan-store.ts";
 import type { Offer } from "./match-task.ts";
+import type { Candidate } from "./plan-deal.ts";
 import { NO_REQUIREMENT_SET } from "./requirement-store.ts";
 import {
   recordColumns,
@@ -17,95 +22,167 @@ import {
  */
 const lookFor = (max: number): number => 64 + 10 * max;
 
-export interface ClaimWish {
-  projectId: string;
-  agentId: string;
+/** An agent that would like tasks, as its lock shows it. */
+export interface Taker {
+  status: AgentStatus;
+  cordon: CordonState;
   offer: Offer;
-  /** Empty: any kind. */
-  kinds: string[];
-  max: number;
-  leaseMs: number;
-  /** The answer ends before it has so many bytes; one task is always in it. */
-  capBytes: number;
+  /** Ids of the requirement sets that it meets, but for the one without a requirement. */
+  sets: string[];
 }
 
 /**
- * Lends due tasks whose requirements the agent meets, of the highest priority first and of these the ones due longest: one statement that locks them, lends
- * them and begins their attempts. Skips what another claim has locked, so that no task goes to two. The agent's row must
- * be locked, FOR SHARE at least.
+ * Keeps agents as they are until the transaction ends, as shareTaker does, and reads what they have to offer; by their
+ * ids. Those that somebody has locked, or changes at this very moment, are left out, and so are those that are gone.
  */
-export async function claimDue(tx: Tx, wish: ClaimWish): Promise<TaskRecord[]> {
-  const { projectId, agentId, kinds, max, offer } = wish;
-  const look = lookFor(max);
+export async function shareTakers(tx: Tx, agents: readonly Holder[]): Promise<Map<string, Taker>> {
+  const rows = await tx.execute<{
+    agent_id: string;
+    status: AgentStatus;
+    cordon: CordonState;
+    capabilities: string;
+    labels: string;
+    sets: string;
+  }>(sql`
+    WITH locked AS MATERIALIZED (
+      SELECT s.project_id, s.agent_id, s.status, s.cordon, s.xmin AS version_of_row FROM agent_states s
+      WHERE (s.project_id, s.agent_id) IN (SELECT * FROM unnest(
+        ${sql.param(agents.map(({ projectId }) => projectId))}::uuid[],
+        ${sql.param(agents.map(({ agentId }) => agentId))}::uuid[]))
+      ORDER BY s.project_id, s.agent_id FOR SHARE SKIP LOCKED
+    ), taker AS MATERIALIZED (
+      -- A lock shows the newest row, everything else the rows as they were when the statement began: of one that was
+      -- written between the two, what the agent offers may be older than its status.
+      SELECT l.*, a.capabilities, a.labels FROM locked l
+      JOIN agent_states s ON s.project_id = l.project_id AND s.agent_id = l.agent_id AND s.xmin = l.version_of_row
+      JOIN agents a ON a.project_id = l.project_id AND a.id = l.agent_id
+    ), offer AS MATERIALIZED (
+      SELECT o.*, to_json(ARRAY(
+        SELECT r.id FROM task_requirement_sets r
+        WHERE r.project_id = o.project_id AND r.capabilities <@ o.capabilities AND r.labels <@ o.labels ORDER BY r.id
+      ))::text AS sets
+      FROM (SELECT DISTINCT project_id, capabilities, labels FROM taker) o
+    )
+    SELECT agent_id, status, cordon, capabilities, labels, sets FROM taker JOIN offer USING (project_id, capabilities, labels)`);
+  return new Map(
+    [...rows].map(({ agent_id, status, cordon, capabilities, labels, sets }) => [
+      agent_id,
+      {
+        status,
+        cordon,
+        // The columns hold nothing else.
+        offer: { capabilities: JSON.parse(capabilities) as string[], labels: JSON.parse(labels) as Labels },
+        sets: JSON.parse(sets) as string[],
+      },
+    ]),
+  );
+}
+
+/** Which tasks are wanted. */
+export interface DueWish {
+  projectId: string;
+  /** Empty: any kind. */
+  kinds: readonly string[];
+  /** Of these requirement sets, and of the one without a requirement. */
+  sets: readonly string[];
+  max: number;
+  /** Not these, which the transaction has locked for others. */
+  except: readonly string[];
+}
+
+/**
+ * Locks due tasks, of the highest priority first and of these the ones due longest; they come in this order. Skips what
+ * another claim has locked, so that no task goes to two.
+ */
+export async function lockDue(tx: Tx, wish: DueWish): Promise<Candidate[]> {
+  const { projectId, kinds, sets, max, except } = wish;
+  const look = lookFor(max + except.length);
   // Candidates are looked up and locked one by one, in their order, until there are enough. Where the statistics know of
   // no pending tasks yet, PostgreSQL would rather read all of them than look one up by its id: a comparison of states that
-  // no index matches leaves it no choice, and below the project that comes with each row.
+  // no index matches leaves it no choice.
   // Level by level, so that each is a range of an index which ends at the clock: tasks that wait for a later moment,
   // however many, are not read. The loop goes through the levels in their order.
-  const rows = await tx.execute<TaskRow>(sql`
-    WITH met AS MATERIALIZED (
-      SELECT ${NO_REQUIREMENT_SET}::uuid AS id
-      UNION ALL
-      SELECT id FROM task_requirement_sets
-      WHERE project_id = ${projectId} AND capabilities <@ ${JSON.stringify(offer.capabilities)}::jsonb
-        AND labels <@ ${JSON.stringify(offer.labels)}::jsonb
-    ), candidates AS MATERIALIZED (
+  const rows = await tx.execute<{ id: string; bytes: number }>(sql`
+    WITH candidates AS MATERIALIZED (
       SELECT due.id, level.priority, due.due_at
       FROM generate_series(9, 0, -1) AS level(priority)
-      CROSS JOIN LATERAL (${kinds.length === 0 ? dueOfAnyKind(projectId, look) : dueOfKinds(projectId, kinds, look)}) due
+      CROSS JOIN LATERAL (
+        SELECT oldest.id, oldest.due_at
+        FROM unnest(${sql.param([NO_REQUIREMENT_SET, ...sets])}::uuid[]) AS met(id) ${kinds.length === 0 ? dueOfAnyKind(projectId, look) : dueOfKinds(projectId, kinds, look)} oldest
+        ORDER BY oldest.due_at, oldest.id LIMIT ${look}
+      ) due
       LIMIT ${look}
     ), locked AS MATERIALIZED (
-      SELECT free.project_id, free.id, c.priority, c.due_at, free.bytes
+      SELECT free.id, c.priority, c.due_at, free.bytes
       FROM candidates c CROSS JOIN LATERAL (
-        SELECT t.project_id, t.id, ${taskBytes} AS bytes FROM tasks t
+        SELECT t.id, ${taskBytes} AS bytes FROM tasks t
         WHERE t.project_id = ${projectId} AND t.id = c.id AND t.state || '' = 'pending' AND t.due_at <= clock_timestamp()
+          AND t.id <> ALL (${sql.param([...except])}::uuid[])
         FOR UPDATE SKIP LOCKED
       ) free
       LIMIT ${max}
-    ), sized AS (
-      SELECT project_id, id, row_number() OVER places AS place, sum(bytes) OVER places AS total
-      FROM locked WINDOW places AS (ORDER BY priority DESC, due_at, id)
-    ), lent AS (
-      UPDATE tasks t
-      SET state = 'leased', agent_id = ${agentId}, attempt = t.attempt + 1, lease_epoch = t.lease_epoch + 1,
-        leased_at = moment.at, lease_expires_at = moment.at + ${wish.leaseMs} * interval '1 ms', started_at = NULL,
-        progress = 0, detail = '', error_message = NULL, error_context = NULL, error_bytes = 0
-      FROM sized s, (SELECT clock_timestamp() AS at) moment
-      WHERE t.project_id = s.project_id AND t.id = s.id AND (s.place = 1 OR s.total <= ${wish.capBytes})
-      RETURNING t.*, s.place
-    ), begun AS (
-      INSERT INTO task_attempts (project_id, task_id, lease_epoch, number, agent_id, began_at)
-      SELECT project_id, id, lease_epoch, attempt, agent_id, leased_at FROM lent
     )
-    SELECT ${recordColumns} FROM lent t ${withAgentName} ORDER BY t.place`);
-  // The whole lease: it began after the call, and the agent counts from before the call.
-  return [...rows].map((row) => ({ ...taskOfRow(row), remainingMs: wish.leaseMs }));
+    SELECT id, bytes FROM locked ORDER BY priority DESC, due_at, id`);
+  return [...rows].map(({ id, bytes }) => ({ taskId: id, bytes }));
 }
 
 // The clock as a subquery: a bare call is asked anew for every row, and no index can be read up to it.
-function dueOfAnyKind(projectId: string, look: number) {
+function dueOfAnyKind(projectId: string, look: number): SQL {
   return sql`
-    SELECT oldest.id, oldest.due_at
-    FROM met
     CROSS JOIN LATERAL (
       SELECT id, due_at FROM tasks
       WHERE project_id = ${projectId} AND state = 'pending' AND requirement_set = met.id
         AND priority = level.priority AND due_at <= (SELECT clock_timestamp())
       ORDER BY due_at, id LIMIT ${look}
-    ) oldest
-    ORDER BY oldest.due_at, oldest.id LIMIT ${look}`;
+    )`;
 }
 
-function dueOfKinds(projectId: string, kinds: string[], look: number) {
+function dueOfKinds(projectId: string, kinds: readonly string[], look: number): SQL {
   return sql`
-    SELECT oldest.id, oldest.due_at
-    FROM unnest(${sql.param(kinds)}::text[]) AS wanted(kind)
-    CROSS JOIN met
+    CROSS JOIN unnest(${sql.param([...kinds])}::text[]) AS wanted(kind)
     CROSS JOIN LATERAL (
       SELECT id, due_at FROM tasks
       WHERE project_id = ${projectId} AND kind = wanted.kind AND state = 'pending' AND requirement_set = met.id
         AND priority = level.priority AND due_at <= (SELECT clock_timestamp())
       ORDER BY due_at, id LIMIT ${look}
-    ) oldest
-    ORDER BY oldest.due_at, oldest.id LIMIT ${look}`;
+    )`;
+}
+
+/** A task that the transaction has locked, and the agent that gets it. */
+export interface NewLoan extends Holder {
+  taskId: string;
+}
+
+/**
+ * Lends locked tasks and begins their attempts, all by one statement; resolves to the tasks by their ids. The agents'
+ * rows must be locked, FOR SHARE at least.
+ */
+export async function lendTasks(
+  tx: Tx,
+  loans: readonly NewLoan[],
+  leaseMs: number,
+): Promise<Map<string, TaskRecord>> {
+  if (loans.length === 0) return new Map();
+  const column = (read: (loan: NewLoan) => string) => sql.param(loans.map(read));
+  const rows = await tx.execute<TaskRow>(sql`
+    WITH dealt AS MATERIALIZED (
+      SELECT * FROM unnest(${column(({ projectId }) => projectId)}::uuid[], ${column(({ taskId }) => taskId)}::uuid[],
+        ${column(({ agentId }) => agentId)}::uuid[]) AS d(project_id, id, agent_id)
+    ), moment AS MATERIALIZED (
+      SELECT clock_timestamp() AS at
+    ), lent AS (
+      UPDATE tasks t
+      SET state = 'leased', agent_id = dealt.agent_id, attempt = t.attempt + 1, lease_epoch = t.lease_epoch + 1,
+        leased_at = moment.at, lease_expires_at = moment.at + ${leaseMs} * interval '1 ms', started_at = NULL,
+        progress = 0, detail = '', error_message = NULL, error_context = NULL, error_bytes = 0
+      FROM dealt, moment
+      WHERE t.project_id = dealt.project_id AND t.id = dealt.id
+      RETURNING t.*
+    ), begun AS (
+      INSERT INTO task_attempts (project_id, task_id, lease_epoch, number, agent_id, began_at)
+      SELECT project_id, id, lease_epoch, attempt, agent_id, leased_at FROM lent
+    )
+    SELECT ${recordColumns} FROM lent t ${withAgentName}`);
+  // The whole lease: it began after the call, and the agent counts from before the call.
+  return new Map([...rows].map((row) => [row.id, { ...taskOfRow(row), remainingMs: leaseMs }]));
 }

@@ -1,13 +1,13 @@
 import type { AgentCaller } from "../identity/caller.ts";
-import { findRevokedCallers } from "../identity/confirm-caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
 import type { Origin, Tracing } from "../observability/tracing.ts";
 import { type Batched, CoalescingBatcher, type Settle } from "../runtime/coalescing-batcher.ts";
 import { Refusal } from "../runtime/refusal.ts";
 import type { Service } from "../runtime/service.ts";
-import { type Db, inTransaction } from "../storage/database.ts";
-import { DatabaseUnavailable, isGivenUp } from "../storage/database-error.ts";
+import type { Db, Tx } from "../storage/database.ts";
+import { DatabaseUnavailable } from "../storage/database-error.ts";
 import { type Completed, type Completion, completeLoans } from "./completion-store.ts";
+import { takeTogether } from "./take-together.ts";
 import { recordAllChanges, type TaskChange } from "./task-change.ts";
 import type { TaskRecord } from "./task-store.ts";
 
@@ -29,16 +29,6 @@ export interface SentCompletion extends Completion {
 }
 
 type Taken = { changes: TaskChange[]; tasks: Map<SentCompletion, TaskRecord> };
-
-/** Completions whose tokens were revoked while they waited: the transaction must not commit them. */
-class Revoked extends Error {
-  readonly callers: ReadonlySet<AgentCaller>;
-
-  constructor(callers: ReadonlySet<AgentCaller>) {
-    super("tokens were revoked while their results waited");
-    this.callers = callers;
-  }
-}
 
 /**
  * Writes results of all doors and streams, gathered in batches; each is answered after the commit that holds it. It
@@ -104,37 +94,16 @@ export class CompletionWriter implements Service {
     settle: Settle<TaskRecord | undefined>,
   ): Promise<void> {
     const sent = batch.map(({ item }) => item);
-    const { revoked, tasks } = await this.#take(sent);
+    const { revoked, result } = await takeTogether(this.#db, sent, takeAll);
+    this.#announce(result?.changes ?? []);
     for (const [place, completion] of sent.entries()) {
       if (revoked.has(completion.caller)) settle(place, Promise.reject(unauthenticated()));
-      else settle(place, { kind: "done", result: tasks.get(completion) });
-    }
-  }
-
-  async #take(sent: readonly SentCompletion[]) {
-    const revoked = new Set<AgentCaller>();
-    for (;;) {
-      const left = sent.filter(({ caller }) => !revoked.has(caller));
-      try {
-        const { changes, tasks } = await inTransaction(this.#db, (tx) => takeAll(tx, left));
-        this.#announce(changes);
-        return { revoked, tasks };
-      } catch (error) {
-        if (error instanceof Revoked) for (const caller of error.callers) revoked.add(caller);
-        else if (isLost(error)) throw error;
-        // It is one completion's fault; which one's shows when each is taken by itself.
-        else return { revoked, tasks: NO_TASKS };
-      }
+      else settle(place, { kind: "done", result: result?.tasks.get(completion) });
     }
   }
 }
 
-const NO_TASKS: ReadonlyMap<SentCompletion, TaskRecord> = new Map();
-
-async function takeAll(
-  tx: Parameters<typeof completeLoans>[0],
-  sent: readonly SentCompletion[],
-): Promise<Taken> {
+async function takeAll(tx: Tx, sent: readonly SentCompletion[]): Promise<Taken> {
   const completed = sent.length === 0 ? NONE_COMPLETED : await completeLoans(tx, sent, MOST_BYTES);
   const taken = sent.flatMap((completion, place) => {
     const one = completed.get(place);
@@ -145,11 +114,6 @@ async function takeAll(
     origin: completion.caller,
   }));
   await recordAllChanges(tx, sets);
-  const revoked = await findRevokedCallers(
-    tx,
-    sent.map(({ caller }) => caller),
-  );
-  if (revoked.size > 0) throw new Revoked(revoked);
   return {
     changes: sets.flatMap(({ changes }) => changes),
     tasks: new Map(taken.map(({ completion, task }) => [completion, task])),
@@ -161,9 +125,4 @@ const NONE_COMPLETED: ReadonlyMap<number, Completed> = new Map();
 /** The fact that a task succeeded. */
 export function successOf({ key }: Completion, { kind }: TaskRecord, from: Completed["from"]): TaskChange {
   return { ...key, kind, reason: "", dueInMs: undefined, type: "task.succeeded", from, to: "succeeded" };
-}
-
-/** The database is away; what it gave up for a reason of its own may be one completion's fault. */
-function isLost(error: unknown): boolean {
-  return error instanceof DatabaseUnavailable && !isGivenUp(error);
 }

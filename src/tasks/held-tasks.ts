@@ -5,7 +5,7 @@ import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { countFailures, endAttempts, type ReportUnhandled } from "./end-attempts.ts";
 import { type GiveBackReason, giveBackTasks } from "./give-back.ts";
-import { startOf, type TaskRules } from "./loan-service.ts";
+import { startOf } from "./loan-service.ts";
 import { type Holder, holdsTask, lockLoansOf, readLoans, renewLoans } from "./loan-store.ts";
 import { meets, type Offer, type Requirements } from "./match-task.ts";
 import { findUrgent } from "./requirement-store.ts";
@@ -17,6 +17,7 @@ import {
   type TaskReport,
   type TaskReportAnswer,
 } from "./task-report.ts";
+import type { TaskRules } from "./task-rules.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 
 export type { LeaseAnswer, TaskClaim, TaskReport, TaskReportAnswer } from "./task-report.ts";

@@ -1,4 +1,4 @@
-import { lockAgent, readOffer, shareAgent, shareTaker } from "../agents/agent-service.ts";
+import { lockAgent, shareAgent } from "../agents/agent-service.ts";
 import type { CordonChange } from "../agents/cordon-service.ts";
 import type { Once } from "../idempotency/answer-once.ts";
 import type { AgentCaller } from "../identity/caller.ts";
@@ -8,33 +8,24 @@ import type { Refusal } from "../runtime/refusal.ts";
 import { type Db, inTransaction, type Tx } from "../storage/database.ts";
 import { type AttemptError, keepStaleResult, type RefusedResult, readLoanHistory } from "./attempt-store.ts";
 import { cordonBlamed } from "./blame-agents.ts";
-import { claimDue } from "./claim-store.ts";
+import { claimAlone } from "./claim-alone.ts";
+import type { ClaimWriter } from "./claim-writer.ts";
 import { type CompletionWriter, successOf } from "./completion-writer.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import { completeLoan, type LoanKey, lockLoan, type Progress, readLoans, renewLoans } from "./loan-store.ts";
 import type { Offer } from "./match-task.ts";
-import { findClaimBar } from "./may-claim.ts";
-import type { Backoff } from "./task.ts";
 import { recordChanges, type TaskChange } from "./task-change.ts";
-import { agentInError, isCordoned, leaseLost, noSuchTask, refusalOfBar } from "./task-refusals.ts";
-import { findTask, findTasks, type TaskRecord } from "./task-store.ts";
+import { agentInError, isCordoned, leaseLost, noSuchTask } from "./task-refusals.ts";
+import type { TaskRules } from "./task-rules.ts";
+import { findTask, type TaskRecord } from "./task-store.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 
-/** A claim's answer ends before 3 MiB; the rest is for what the message adds around its tasks. */
-export const MOST_TASK_BYTES: number = 3 * 1024 * 1024 - 64 * 1024;
 const MOST_STALE_RESULTS = 10;
 /** How soon an agent that waits for tasks hears that it may have some again. */
 const LOOK_AT_CORDON_MS = 1_000;
 /** Validation lets no task be of this kind. */
 const NO_KIND = "";
-
-/** What rules about tasks are set to. */
-export interface TaskRules {
-  /** How long a lease lasts. */
-  leaseMs: number;
-  backoff: Backoff;
-}
 
 /** What an agent would like to be lent. */
 export interface TaskWish {
@@ -67,12 +58,18 @@ interface Ended {
   cordoned?: CordonChange[];
 }
 
+/** What gathers the work of many agents. */
+export interface LoanWriters {
+  readonly claims: Pick<ClaimWriter, "submit">;
+  readonly completions: Pick<CompletionWriter, "submit">;
+}
+
 /** What agents do with tasks: they borrow them, and end them under the loan. */
 export class LoanService {
   readonly #db: Db;
   readonly #rules: TaskRules;
   readonly #waiting: WaitingClaims;
-  readonly #completions: Pick<CompletionWriter, "submit">;
+  readonly #writers: LoanWriters;
   readonly #onCordoned: (changes: readonly CordonChange[]) => void;
 
   /** `onCordoned` hears after the commit of agents that failed too many tasks in a row. */
@@ -80,10 +77,10 @@ export class LoanService {
     db: Db,
     rules: TaskRules,
     waiting: WaitingClaims,
-    completions: Pick<CompletionWriter, "submit">,
+    writers: LoanWriters,
     onCordoned: (changes: readonly CordonChange[]) => void = () => {},
   ) {
-    this.#completions = completions;
+    this.#writers = writers;
     this.#onCordoned = onCordoned;
     this.#db = db;
     this.#rules = rules;
@@ -155,51 +152,13 @@ export class LoanService {
     caller: AgentCaller,
     { kinds, max, once }: Pick<TaskWish, "kinds" | "max" | "once">,
   ): Promise<{ tasks: TaskRecord[]; offer: Offer; isRepeat: boolean }> {
-    const { projectId, agentId, actor } = caller;
-    const { changes, ...claimed } = await inTransaction(this.#db, async (tx) => {
-      const bar = findClaimBar(await shareTaker(tx, projectId, agentId));
-      if (bar?.kind === "in-error") throw refusalOfBar(bar);
-      const offer = await readOffer(tx, projectId, agentId);
-      const before = await once?.begin(tx);
-      if (before !== undefined) {
-        await confirmCaller(tx, caller);
-        return { tasks: await readClaimed(tx, caller, before), offer, isRepeat: true, changes: [] };
-      }
-      // What it got before the cordon it may ask for again.
-      if (bar !== undefined) throw refusalOfBar(bar);
-      const { leaseMs } = this.#rules;
-      const unique = [...new Set(kinds)];
-      const tasks = await claimDue(tx, {
-        projectId,
-        agentId,
-        offer,
-        kinds: unique,
-        max,
-        leaseMs,
-        capBytes: MOST_TASK_BYTES,
-      });
-      const changes = tasks.map(
-        (task): TaskChange => ({
-          type: "task.leased",
-          projectId,
-          taskId: task.id,
-          kind: task.kind,
-          from: "pending",
-          to: "leased",
-          agentId,
-          leaseEpoch: task.leaseEpoch,
-          reason: "",
-          dueInMs: undefined,
-        }),
-      );
-      await recordChanges(tx, changes, { actor });
-      // After a long wait above all: nothing is lent to a token that was revoked meanwhile.
-      await confirmCaller(tx, caller);
-      // A claim that brings nothing has had no effect: its repeat waits for a task anew.
-      if (tasks.length === 0) await once?.forget(tx);
-      else await once?.keep(tx, noteClaimed(tasks));
-      return { tasks, offer, isRepeat: false, changes };
-    });
+    // What names a request_id is noted in a transaction of its own.
+    const served = once === undefined ? await this.#writers.claims.submit({ caller, kinds, max }) : undefined;
+    if (served !== undefined) return { ...served, isRepeat: false };
+    const { leaseMs } = this.#rules;
+    const { changes, ...claimed } = await inTransaction(this.#db, (tx) =>
+      claimAlone(tx, caller, { kinds, max, once }, leaseMs),
+    );
     this.#waiting.announce(changes);
     return claimed;
   }
@@ -243,7 +202,8 @@ export class LoanService {
   ): Promise<TaskRecord> {
     const key = keyOf(caller, taskId, leaseEpoch);
     // What names a request_id is noted in a transaction of its own.
-    const written = once === undefined ? await this.#completions.submit({ caller, key, result }) : undefined;
+    const written =
+      once === undefined ? await this.#writers.completions.submit({ caller, key, result }) : undefined;
     if (written !== undefined) return written;
     return await this.#writeResult(caller, key, { kind: "complete", result }, once, async (tx) => {
       const completed = await completeLoan(tx, key, result);
@@ -360,30 +320,6 @@ export class LoanService {
 }
 
 const NOTHING = new Uint8Array();
-
-/** What a repeat of a claim has to know: which loans it brought. */
-function noteClaimed(tasks: readonly TaskRecord[]): Uint8Array {
-  return Buffer.from(JSON.stringify(tasks.map(({ id, leaseEpoch }) => [id, String(leaseEpoch)])));
-}
-
-/** The tasks of an earlier claim, each with what remains of that loan; of one that is over nothing does. */
-async function readClaimed(tx: Tx, { projectId, agentId }: AgentCaller, note: Uint8Array) {
-  // It was written by noteClaimed.
-  const loans: [string, string][] = JSON.parse(Buffer.from(note).toString());
-  const keys = loans.map(([taskId, epoch]) => ({ projectId, agentId, taskId, leaseEpoch: BigInt(epoch) }));
-  const remaining = new Map((await readLoans(tx, keys)).map((loan) => [loan.taskId, loan.remainingMs]));
-  const epochs = new Map(keys.map(({ taskId, leaseEpoch }) => [taskId, leaseEpoch]));
-  const tasks = await findTasks(
-    tx,
-    projectId,
-    keys.map(({ taskId }) => taskId),
-  );
-  return tasks.map((task) => ({
-    ...task,
-    leaseEpoch: epochs.get(task.id) ?? task.leaseEpoch,
-    remainingMs: remaining.get(task.id) ?? 0,
-  }));
-}
 
 function keyOf(caller: AgentCaller, taskId: string, leaseEpoch: bigint): LoanKey {
   const { projectId, agentId } = caller;

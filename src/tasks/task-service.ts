@@ -9,11 +9,11 @@ import type { Moment } from "../storage/timestamptz.ts";
 import { listStaleResults, type StaleResultRecord } from "./attempt-store.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
-import { MOST_TASK_BYTES, type TaskRules } from "./loan-service.ts";
 import type { Requirements } from "./match-task.ts";
 import { keepRequirementSets } from "./requirement-store.ts";
 import { type ChangeOrigin, recordChanges, type TaskChange } from "./task-change.ts";
 import { noSuchTask, taskEnded, taskIsLent } from "./task-refusals.ts";
+import { MOST_TASK_BYTES, type TaskRules } from "./task-rules.ts";
 import {
   endBackoff,
   findHolder,

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { AgentCaller } from "../../src/identity/caller.ts";
 import { type Database, type Db, inTransaction, openDatabase } from "../../src/storage/database.ts";
+import { ClaimWriter } from "../../src/tasks/claim-writer.ts";
 import { CompletionWriter } from "../../src/tasks/completion-writer.ts";
 import { LoanService } from "../../src/tasks/loan-service.ts";
 import type { Requirements } from "../../src/tasks/match-task.ts";
@@ -74,7 +75,8 @@ async function alone(use: (database: Database) => Promise<void>): Promise<void> 
 function claimsOn(db: Db, agent: AgentCaller): () => Promise<TaskRecord[]> {
   const { rules, waiting } = fixture;
   const completions = new CompletionWriter(db, (changes) => waiting.announce(changes));
-  const loans = new LoanService(db, rules, waiting, completions);
+  const claims = new ClaimWriter(db, rules, (changes) => waiting.announce(changes));
+  const loans = new LoanService(db, rules, waiting, { claims, completions });
   return async () => (await loans.claimNow(agent, { kinds: [], max: 5 })).tasks;
 }
 

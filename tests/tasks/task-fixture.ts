@@ -7,12 +7,14 @@ import { ensureProject } from "../../src/projects/project-store.ts";
 import { Quotas } from "../../src/quotas/quotas.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
 import { type Database, inTransaction, openDatabase } from "../../src/storage/database.ts";
+import { ClaimWriter } from "../../src/tasks/claim-writer.ts";
 import { CompletionWriter } from "../../src/tasks/completion-writer.ts";
 import type { Spared } from "../../src/tasks/give-back.ts";
 import { HeldTasks } from "../../src/tasks/held-tasks.ts";
-import { LoanService, type TaskRules } from "../../src/tasks/loan-service.ts";
+import { LoanService } from "../../src/tasks/loan-service.ts";
 import { NO_REQUIREMENTS, type Offer } from "../../src/tasks/match-task.ts";
 import { findDue } from "../../src/tasks/requirement-store.ts";
+import type { TaskRules } from "../../src/tasks/task-rules.ts";
 import { createTask, type NewTaskWish, type ShownTask, showTask } from "../../src/tasks/task-service.ts";
 import { WaitingClaims } from "../../src/tasks/waiting-claims.ts";
 import { createTestDatabase } from "../helpers/test-database.ts";
@@ -72,12 +74,10 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     agentGone: () => {},
     linkDropped: (_agent: AgentCaller, claim: { taskId: string }) => void droppedLinks.push(claim.taskId),
   };
-  const loans = new LoanService(
-    db,
-    allRules,
-    waiting,
-    new CompletionWriter(db, (changes) => waiting.announce(changes)),
-  );
+  const loans = new LoanService(db, allRules, waiting, {
+    claims: new ClaimWriter(db, allRules, (changes) => waiting.announce(changes)),
+    completions: new CompletionWriter(db, (changes) => waiting.announce(changes)),
+  });
   const unlimited = { errorsPerAgent: 0, errors: 0, pendingTasks: 0, payloadBytes: 0 };
   const quotas = new Quotas(db, unlimited, () => {});
   const writer = new HeartbeatWriter(
