@@ -161,7 +161,7 @@ const rules: SettingRule<keyof Config>[] = [
     default: "15s",
     description: "time between an agent's heartbeats",
     key: "heartbeatIntervalMs",
-    parse: (text) => parseDurationWithin(text, 1_000, 3_600_000, "between 1s and 1h"),
+    parse: (text) => parseDurationWithin(text, 100, 3_600_000, "between 100ms and 1h"),
   },
   {
     env: "DROVER_MAX_HEARTBEATS_PER_SECOND",
@@ -217,7 +217,7 @@ const rules: SettingRule<keyof Config>[] = [
     default: "60s",
     description: "how long a task is lent without a renewal; at least three heartbeat intervals",
     key: "leaseMs",
-    parse: (text) => parseDurationWithin(text, 3_000, 86_400_000, "between 3s and 1d"),
+    parse: (text) => parseDurationWithin(text, 300, 86_400_000, "between 300ms and 1d"),
   },
   {
     env: "DROVER_RETRY_BACKOFF",

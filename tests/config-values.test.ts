@@ -56,8 +56,8 @@ const cases: Record<string, { good: string[]; bad: string[] }> = {
     ],
   },
   DROVER_HEARTBEAT_INTERVAL: {
-    good: ["1s", "15s", "1h", "1m30s", "1000ms"],
-    bad: ["15", "0s", "999ms", "1h1ms", "-5s", "15 s", "soon", "1.5s"],
+    good: ["100ms", "0.5s", "15s", "1h", "1m30s", "1000ms"],
+    bad: ["15", "0s", "99ms", "1h1ms", "-5s", "15 s", "soon", "1.5m"],
   },
   DROVER_MAX_HEARTBEATS_PER_SECOND: {
     good: ["1", "2000", "1000000"],
@@ -69,7 +69,7 @@ const cases: Record<string, { good: string[]; bad: string[] }> = {
   DROVER_BRAKE_FRACTION: { good: ["0.55", "1", "0.01"], bad: ["0", "1.01", "55%", "-0.5", "half", "1e-1"] },
   DROVER_BRAKE_MIN_AGENTS: { good: ["1", "5", "1000000"], bad: ["0", "2.5", "-5", "1000001", "all"] },
   DROVER_BRAKE_RATE: { good: ["0", "0.1", "1000"], bad: ["-1", "1001", "1e2", "slow", ".5"] },
-  DROVER_LEASE: { good: ["45s", "60s", "1d"], bad: ["2999ms", "60", "25h", "forever"] },
+  DROVER_LEASE: { good: ["45s", "60s", "1d"], bad: ["299ms", "60", "25h", "forever"] },
   DROVER_RETRY_BACKOFF: { good: ["1ms", "1s", "1d"], bad: ["0s", "1", "25h", "-1s"] },
   DROVER_RETRY_BACKOFF_MAX: { good: ["1s", "5m", "30d"], bad: ["0s", "31d", "5"] },
   DROVER_AGENT_TOKEN_TTL: { good: ["1s", "30d", "3650d"], bad: ["30", "0d", "500ms", "3651d", "P30D"] },

@@ -35,6 +35,7 @@ describe("settings", () => {
     );
     expect(problemsOf({ DROVER_HEARTBEAT_INTERVAL: "30s" })).toMatch(/60s|1m < 3 x 30s/);
     expect(problemsOf({ DROVER_HEARTBEAT_INTERVAL: "30s", DROVER_LEASE: "2m" })).toBe("");
+    expect(problemsOf({ DROVER_HEARTBEAT_INTERVAL: "100ms", DROVER_LEASE: "300ms" })).toBe("");
   });
 
   test("the longest wait for a retry is no shorter than the first", () => {

@@ -41,7 +41,9 @@ function fullCommand(outer: Command, plan: ServerCommandPlan, entry: ServerEntry
   const command = new Command(plan.name)
     .copyInheritedSettings(outer)
     .description(plan.description)
-    .helpOption();
+    .helpOption()
+    // The outer command reads none of its words, so it lets all pass.
+    .allowExcessArguments(false);
   const settings = entry.settings.filter(plan.takes);
   const flagsByKey = new Map<string, string>();
   for (const { flag, env, description, default: byDefault } of settings) {

@@ -8,14 +8,15 @@ const unitsMs: readonly (readonly [unit: string, ms: number])[] = [
 /** The longest duration that can be written, 36,500 days in ms: a century is a typing error, not a setting. */
 export const longestDurationMs = 36_500 * 86_400_000;
 
-const durationPattern = /^(?:(\d{1,16})d)?(?:(\d{1,16})h)?(?:(\d{1,16})m)?(?:(\d{1,16})s)?(?:(\d{1,16})ms)?$/;
+const durationPattern =
+  /^(?:(\d{1,16})d)?(?:(\d{1,16})h)?(?:(\d{1,16})m)?(?:(\d{1,16}(?:\.\d{1,3})?)s)?(?:(\d{1,16})ms)?$/;
 
 export type ParsedDuration =
   | { readonly kind: "ok"; readonly ms: number }
   /** `problem` completes a sentence that begins with the name of the setting. */
   | { readonly kind: "bad"; readonly problem: string };
 
-/** Reads a duration such as "15s", "30d", "1h30m" or "250ms" (whole numbers, the larger unit first) into ms. */
+/** Reads a duration such as "15s", "30d", "1h30m" or "250ms" into ms: the larger unit first, whole numbers but for seconds ("0.5s"). */
 export function parseDuration(text: string): ParsedDuration {
   const match = text.length === 0 || text.length > 100 ? null : durationPattern.exec(text);
   if (match === null) {
@@ -23,7 +24,12 @@ export function parseDuration(text: string): ParsedDuration {
       `must be a duration such as 250ms, 15s, 1h30m or 30d, not ${JSON.stringify(text.slice(0, 40))}`,
     );
   }
-  const ms = unitsMs.reduce((sum, [, unitMs], index) => sum + Number(match[index + 1] ?? 0) * unitMs, 0);
+  const sum = unitsMs.reduce(
+    (before, [, unitMs], index) => before + Number(match[index + 1] ?? 0) * unitMs,
+    0,
+  );
+  // 1.001 s are 1000.9999999999999 ms to a double.
+  const ms = Math.round(sum);
   if (ms > longestDurationMs) return bad(`must be at most ${printDuration(longestDurationMs)}, not ${text}`);
   return { kind: "ok", ms };
 }

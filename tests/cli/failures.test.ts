@@ -162,6 +162,7 @@ describe("wrong usage", () => {
     [["tokens", "frobnicate"], "unknown command 'frobnicate'"],
     [["agents", "--stat", "busy"], "unknown option '--stat'"],
     [["agents", "list", "surplus"], "too many arguments"],
+    [["doctor", "surplus"], "too many arguments"],
     [["agents", "get"], "missing required argument 'name'"],
     [["agents", "--status", "bored"], "Allowed choices are pending, online, busy, benchmarked, error."],
     [["agents", "--label", "zone"], "Give a label as key=value."],
