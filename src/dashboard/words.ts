@@ -36,7 +36,7 @@ export const livenessWords = {
 
 export const cordonWords = {
   [Cordon.UNSPECIFIED]: unknown,
-  [Cordon.NONE]: unknown,
+  [Cordon.NONE]: { key: "none", label: "Given tasks", tone: "quiet" },
   [Cordon.DRAINING]: { key: "draining", label: "Draining", tone: "warn" },
   [Cordon.CORDONED]: { key: "cordoned", label: "Cordoned", tone: "warn" },
 } satisfies Record<Cordon, Word>;

@@ -66,6 +66,11 @@ export async function makeDemoFleet(fleet: Fleet, operator: OperatorApi): Promis
       retryable: false,
     });
   }
+  // Its process was started anew once before.
+  for (const sequence of [1n, 2n])
+    await fleet
+      .agent(first.token)
+      .heartbeat({ status: AgentStatus.ONLINE, session: { bootId: "boot-before", sequence } });
   await reportErrors(fleet, [...gpus, ...runners], broken);
   let round = 0;
   const [, , , deaf = never, mute = never] = runners;

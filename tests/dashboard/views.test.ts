@@ -199,11 +199,18 @@ test("an operator acts by the screen, each time asked once more; keys go everywh
   await act("Cordon", ["Reason", "moved to another rack"]);
   await head.locator(".tag", { hasText: "Cordoned" }).waitFor();
   await page.getByText("moved to another rack").first().waitFor();
+  await page.getByRole("img", { name: /^Cordon: .*Draining for .*, then Cordoned for / }).waitFor();
   await act("Rotate token");
   await page.getByText("is told to rotate its token").waitFor();
   await act("Remove");
   await page.locator(".fleet-grid").waitFor();
   await page.locator('[data-agent="ci-runner-3"]').waitFor({ state: "detached" });
+  await see({ page }, "#/agents/gpu-1", "text=boot-before");
+  const runs = page.getByRole("region", { name: "Sessions" }).getByRole("listitem");
+  expect(await runs.allTextContents()).toEqual([
+    expect.stringMatching(/^2Present.*boot-of-gpu-1$/),
+    expect.stringMatching(/^1began .*heard for .*, the next came .* later.*boot-before$/),
+  ]);
   await see({ page }, "#/agents/gpu-4", "text=fallen off the bus");
   await act("Reset");
   await head.locator(".badge", { hasText: "Online" }).waitFor();

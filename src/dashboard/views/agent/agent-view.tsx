@@ -16,6 +16,7 @@ import { AgentAudit } from "./agent-audit.tsx";
 import { AgentErrors } from "./agent-errors.tsx";
 import { AgentFacts } from "./agent-facts.tsx";
 import { AgentGauges } from "./agent-gauges.tsx";
+import { AgentSessions } from "./agent-sessions.tsx";
 import { AgentTasks } from "./agent-tasks.tsx";
 import { StateTimeline } from "./state-timeline.tsx";
 
@@ -54,6 +55,7 @@ export function AgentView({ name }: { name: string }) {
             <div class="column">
               <AgentFacts agent={value} />
               <AgentGauges agent={value} />
+              <AgentSessions agent={value} />
               <AgentAudit id={value.id} />
             </div>
           </div>

@@ -1,5 +1,6 @@
 import { useSignal } from "@preact/signals";
 import type { Agent } from "../../../../gen/drover/v1/agent_pb.js";
+import type { AuditEntry } from "../../../../gen/drover/v1/event_service_pb.js";
 import { allPages } from "../../api/all-pages.ts";
 import { events } from "../../api/clients.ts";
 import { clockTime, exactSpan, msOf } from "../../format.ts";
@@ -8,13 +9,14 @@ import { useResource } from "../../live/resource.ts";
 import { topics } from "../../live/topics.ts";
 import { Panel } from "../../parts/panel.tsx";
 import { ReadingView } from "../../parts/reading-view.tsx";
-import { livenessWords, numberOf, statusWords, type Word, wordOf } from "../../words.ts";
+import { cordonWords, livenessWords, numberOf, statusWords, type Word, wordOf } from "../../words.ts";
 import { planTimeline, type Span } from "./plan-timeline.ts";
 
 const windows = { "1 h": 3_600_000, "24 h": 86_400_000, "7 d": 604_800_000 } as const;
 type WindowName = keyof typeof windows;
+const fields: ReadonlySet<string> = new Set(["status", "liveness", "cordon"]);
 
-/** What the agent said and what the server saw of it, over time, from its audit entries. */
+/** What the agent said, what the server saw of it and whether it was given tasks, over time, from its audit entries. */
 export function StateTimeline({ agent }: { agent: Agent }) {
   const chosen = useSignal<WindowName>("1 h");
   const list = useResource(
@@ -22,7 +24,7 @@ export function StateTimeline({ agent }: { agent: Agent }) {
     async () =>
       await allPages(
         (page) => events.listAuditEntries({ ...page, subject: agent.id, orderBy: "time desc" }),
-        (page) => page.entries.filter(({ field }) => field === "status" || field === "liveness"),
+        (page) => page.entries.filter(({ field }) => fields.has(field)),
         3,
       ),
     { everyMs: 10_000, when: topics.agents },
@@ -47,6 +49,11 @@ export function StateTimeline({ agent }: { agent: Agent }) {
   const bornMs = msOf(agent.createdAt) ?? 0;
   // A young agent's life fills the picture.
   const fromMs = Math.max(toMs - windows[chosen.value], bornMs);
+  /** Nothing where it was given tasks all the time, as nearly every agent was. */
+  const cordons = (entries: readonly AuditEntry[]): Span[] => {
+    const spans = planTimeline(entries, "cordon", wordOf(cordonWords, agent.cordon).key, fromMs, toMs);
+    return spans.some(({ value }) => value !== "none") ? spans : [];
+  };
   return (
     <Panel title="State over time" side={choice}>
       <ReadingView of={list} rows={2}>
@@ -72,6 +79,9 @@ export function StateTimeline({ agent }: { agent: Agent }) {
               fromMs={fromMs}
               toMs={toMs}
             />
+            {cordons(entries).length > 0 && (
+              <Lane name="Cordon" words={cordonWords} spans={cordons(entries)} fromMs={fromMs} toMs={toMs} />
+            )}
             <div class="lane-times number" aria-hidden="true">
               <span>{clockTime(fromMs)}</span>
               <span>{clockTime((fromMs + toMs) / 2)}</span>
