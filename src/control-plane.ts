@@ -89,6 +89,7 @@ import { Quotas } from "./quotas/quotas.ts";
 import { createAccessInterceptor } from "./rpc/access-interceptor.ts";
 import type { CallMetrics } from "./rpc/call-metrics.ts";
 import { CallRates } from "./rpc/call-rates.ts";
+import { createCallScopeInterceptor } from "./rpc/call-scope-interceptor.ts";
 import { type CheckCertificate, createCertificateCheck } from "./rpc/check-certificate.ts";
 import { createErrorInterceptor, explainError } from "./rpc/error-interceptor.ts";
 import { GuessLimiter } from "./rpc/guess-limiter.ts";
@@ -239,6 +240,7 @@ export function createControlPlane(
     calls: measured.calls,
   });
   if (tracing !== undefined) interceptors.unshift(createTracingInterceptor(tracing));
+  interceptors.unshift(createCallScopeInterceptor());
   const transcoder = createTranscoder({
     services,
     interceptors,

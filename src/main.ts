@@ -4,6 +4,7 @@ import { type Config, readConfig, settings } from "./config.ts";
 import { createControlPlane, openTls } from "./control-plane.ts";
 import { type Examination, examine as look } from "./doctor/examine.ts";
 import { scrubJson } from "./error-reports/scrub-secrets.ts";
+import { callFields } from "./observability/call-scope.ts";
 import { type LogPush, openLogPush } from "./observability/log-push.ts";
 import { createLogger, type Logger, readable } from "./observability/logger.ts";
 import { openTracing, type Tracing, traceFields } from "./observability/tracing.ts";
@@ -99,7 +100,7 @@ async function openLog({ logLevel, logFormat }: Config, telemetry?: Telemetry): 
     level: logLevel,
     scrub: scrubJson,
     destination,
-    fields: () => traceFields(telemetry?.tracing),
+    fields: () => ({ ...callFields(), ...traceFields(telemetry?.tracing) }),
     copy: (line) => telemetry?.log?.write(line),
   });
 }

@@ -17,6 +17,7 @@ const ALLOWED_HEADERS = [
   "tracestate",
   "x-drover-project",
   "x-grpc-web",
+  "x-request-id",
   "x-server-timeout",
   "x-user-agent",
 ].join(", ");
@@ -29,6 +30,7 @@ const EXPOSED_HEADERS = [
   "grpc-status-details-bin",
   "retry-after",
   "www-authenticate",
+  "x-request-id",
 ].join(", ");
 
 // Browsers cap this themselves, Chromium at two hours.

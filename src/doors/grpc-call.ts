@@ -7,11 +7,12 @@ import {
   type HandlerContext,
   type StreamResponse,
 } from "@connectrpc/connect";
-import type { Metadata } from "@grpc/grpc-js";
+import { Metadata } from "@grpc/grpc-js";
 import { cutOffKey } from "../runtime/cut-off.ts";
 import { type CertificateNames, namesIn } from "./client-certificate.ts";
 import { peerKey } from "./door.ts";
 import { headersFromMetadata, metadataFromHeaders } from "./grpc-metadata.ts";
+import { REQUEST_ID_HEADER, requestIdKey, requestIdOf } from "./request-id.ts";
 
 /** What the four call objects of grpc-js have in common, as far as the adapter needs it. */
 export interface GrpcCall {
@@ -35,6 +36,7 @@ export class OpenCall {
   readonly context: HandlerContext;
   readonly isStream: boolean;
   readonly #call: GrpcCall;
+  readonly #requestId: string;
   readonly #controller = new AbortController();
   #header: Headers | undefined;
   #trailer: Headers | undefined;
@@ -49,6 +51,8 @@ export class OpenCall {
     this.isStream = method.methodKind !== "unary";
     const deadlineMs = Number(call.getDeadline());
     const self = this;
+    const requestHeader = headersFromMetadata(call.metadata);
+    this.#requestId = requestIdOf(requestHeader.get(REQUEST_ID_HEADER));
     this.context = {
       method,
       service: method.parent,
@@ -57,13 +61,14 @@ export class OpenCall {
       url: `http://${call.getHost()}/${method.parent.typeName}/${method.name}`,
       signal: this.#controller.signal,
       timeoutMs: () => (deadlineMs === Number.POSITIVE_INFINITY ? undefined : deadlineMs - Date.now()),
-      requestHeader: headersFromMetadata(call.metadata),
+      requestHeader,
       values: createContextValues()
         .set(peerKey, {
           door: "grpc",
           ...endpointOf(call.getPeer()),
           certificate: () => certificateOf(call),
         })
+        .set(requestIdKey, this.#requestId)
         .set(cutOffKey, () => this.#cutOff(constants.NGHTTP2_CANCEL)),
       // Few handlers look at these, and an open stream would hold them for as long as it lives.
       get responseHeader() {
@@ -131,12 +136,20 @@ export class OpenCall {
     if (this.#lastWordsMs !== undefined) this.#cutOffSoon(this.#lastWordsMs);
   }
 
-  /** Sends the response headers if the handler set any; grpc-js sends its own with the first message otherwise. */
+  /** Sends the response headers, before anything else goes out. */
   sendHeaders(): void {
     if (this.#hasSentHeaders) return;
     this.#hasSentHeaders = true;
-    const metadata = this.#header && metadataFromHeaders(this.#header);
-    if (metadata !== undefined) this.#call.sendMetadata(metadata);
+    const metadata = (this.#header && metadataFromHeaders(this.#header)) ?? new Metadata();
+    metadata.set(REQUEST_ID_HEADER, this.#requestId);
+    this.#call.sendMetadata(metadata);
+  }
+
+  /** Trailers of a call that is refused, with its id: of one that failed, many clients show their callers nothing else. */
+  get trailersOfRefusal(): Metadata {
+    const metadata = this.trailers ?? new Metadata();
+    metadata.set(REQUEST_ID_HEADER, this.#requestId);
+    return metadata;
   }
 
   /** The trailers that the handler set, if any. */

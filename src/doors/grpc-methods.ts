@@ -171,14 +171,14 @@ function answerOne(opened: OpenCall, callback: sendUnaryData<Buffer>, bytes: Buf
 }
 
 function refuseOne(opened: OpenCall, callback: sendUnaryData<Buffer>, reason: unknown): void {
-  const status = grpcStatusOf(wireErrorOf(reason), opened.trailers);
+  const status = grpcStatusOf(wireErrorOf(reason), opened.trailersOfRefusal);
   opened.sendHeaders();
   opened.answer();
   callback(status);
 }
 
 function refuseMany(opened: OpenCall, call: AnswerStream, reason: unknown): void {
-  const status = grpcStatusOf(wireErrorOf(reason), opened.trailers);
+  const status = grpcStatusOf(wireErrorOf(reason), opened.trailersOfRefusal);
   opened.sendHeaders();
   opened.answer();
   // This is how grpc-js takes a status for a stream: messages already written still go out before it.

@@ -1,10 +1,12 @@
 import { type ContextValues, createContextValues } from "@connectrpc/connect";
 import { cutOffKey } from "../runtime/cut-off.ts";
 import { peerKey } from "./door.ts";
+import { requestIdKey } from "./request-id.ts";
 import {
   certificateOf,
   cutOff,
   peerEndpointOf,
+  requestIdIn,
   type WebCallEnds,
   type WebHandler,
   type WebRequest,
@@ -29,5 +31,6 @@ export function restContextValues(request: WebRequest, response: WebResponse): C
       ...peerEndpointOf(request),
       certificate: () => certificateOf(request),
     })
+    .set(requestIdKey, requestIdIn(response))
     .set(cutOffKey, () => cutOff(response));
 }

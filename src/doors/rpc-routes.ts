@@ -25,12 +25,14 @@ import {
   type ServedService,
 } from "./door.ts";
 import { endWithSignal } from "./end-with-signal.ts";
+import { requestIdKey } from "./request-id.ts";
 import { requestTextDecoder } from "./request-text.ts";
 import {
   certificateOf,
   cutOff,
   peerEndpointOf,
   rawPathOf,
+  requestIdIn,
   sendHeaders,
   sendRefusal,
   type WebHandler,
@@ -77,6 +79,7 @@ async function answer(
       ...peerEndpointOf(request),
       certificate: () => certificateOf(request),
     })
+    .set(requestIdKey, requestIdIn(response))
     .set(cutOffKey, () => cutOff(response));
   let call: ReturnType<typeof universalRequestFromNodeRequest>;
   try {

@@ -2,6 +2,7 @@ import { createServer as createHttp1Server, type Server as Http1Server } from "n
 import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { AddressInfo, Server as NetServer } from "node:net";
 import { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { inCall } from "../observability/call-scope.ts";
 import { settledWithin } from "../runtime/settled-within.ts";
 import { createCors } from "./cors.ts";
 import {
@@ -16,6 +17,7 @@ import {
 } from "./door.ts";
 import { normalizeHeaders } from "./normalize-headers.ts";
 import { createPort } from "./port.ts";
+import { REQUEST_ID_HEADER, requestIdOf } from "./request-id.ts";
 import { createRpcRoutes } from "./rpc-routes.ts";
 import { cutStalledRequests } from "./stalled-requests.ts";
 import type { TlsIdentity } from "./tls.ts";
@@ -118,12 +120,20 @@ function requestListener(
     request.on("error", () => {});
     response.on("error", () => {});
     discardUnreadBody(request, response);
+    const requestId = requestIdOf(request.headers[REQUEST_ID_HEADER]?.toString());
+    response.setHeader(REQUEST_ID_HEADER, requestId);
     if (cors(request, response)) return;
     normalizeHeaders(request);
-    dispatch(handlers, request, response, ends).catch((error: unknown) => {
-      report(`${request.method} request failed`, error);
-      if (response.headersSent) response.destroy();
-      else sendRefusal(response, 500, "internal error");
+    const scope = { isOpen: true, fields: () => ({ requestId }) };
+    void inCall(scope, async () => {
+      try {
+        await dispatch(handlers, request, response, ends);
+      } catch (error) {
+        report(`${request.method} request failed`, error);
+        if (response.headersSent) response.destroy();
+        else sendRefusal(response, 500, "internal error");
+      }
+      scope.isOpen = false;
     });
   };
 }

@@ -3,6 +3,7 @@ import { constants, type Http2ServerRequest, type Http2ServerResponse } from "no
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
 import { type CertificateNames, namesIn } from "./client-certificate.ts";
+import { REQUEST_ID_HEADER } from "./request-id.ts";
 
 /** A request of either HTTP version; both have the same surface as far as handlers use it. */
 export type WebRequest = IncomingMessage | Http2ServerRequest;
@@ -23,6 +24,11 @@ export function rawPathOf(request: WebRequest): string {
   const target = request.url ?? "";
   const query = target.indexOf("?");
   return query === -1 ? target : target.slice(0, query);
+}
+
+/** The name of the call, which the port gave its answer before anything else. */
+export function requestIdIn(response: WebResponse): string {
+  return String(response.getHeader(REQUEST_ID_HEADER));
 }
 
 /** The IP address and port at the other end, "" and 0 when the connection is already gone. */

@@ -1,5 +1,6 @@
 import { findRevokedCallers } from "../identity/confirm-caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
+import { type CallScope, callHere, inCall } from "../observability/call-scope.ts";
 import type { Origin, Tracing } from "../observability/tracing.ts";
 import { type Batched, CoalescingBatcher, type Outcome, type Settle } from "../runtime/coalescing-batcher.ts";
 import { Lanes } from "../runtime/lanes.ts";
@@ -38,12 +39,14 @@ interface Submitted {
   readonly beat: Beat;
   readonly plain: PlainBeat | undefined;
   readonly origin: Origin | undefined;
+  readonly call: CallScope | undefined;
 }
 
 /** A beat on its careful way. */
 interface Job {
   readonly beat: Beat;
   readonly origin: Origin | undefined;
+  readonly call: CallScope | undefined;
   readonly resolve: (outcome: Outcome<HeartbeatAnswer>) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -90,13 +93,13 @@ export class HeartbeatWriter implements Service {
     this.#careful = database.apart({ maxConnections: CAREFUL_LANES + PATIENT_LANES });
     this.#parts = parts;
     this.#listener = listener;
-    this.#carefulLanes = new Lanes(CAREFUL_LANES, CAREFUL_BATCH, (jobs) => this.#takeTraced(jobs, false));
-    this.#patientLanes = new Lanes(PATIENT_LANES, 1, (jobs) => this.#takeTraced(jobs, true));
+    this.#carefulLanes = new Lanes(CAREFUL_LANES, CAREFUL_BATCH, (jobs) => this.#takeJobs(jobs, false));
+    this.#patientLanes = new Lanes(PATIENT_LANES, 1, (jobs) => this.#takeJobs(jobs, true));
     this.#batcher = new CoalescingBatcher({
       keyOf: ({ beat }) => beat.caller.agentId,
       folds: (earlier, later) =>
         earlier.plain !== undefined && later.plain !== undefined && foldsInto(earlier.plain, later.plain),
-      flush: (batch, settle) => this.#flushTraced(batch, settle),
+      flush: (batch, settle) => inCall(undefined, () => this.#flushTraced(batch, settle)),
       gatherMs: GATHER_MS,
       maxBatch: BATCH,
       maxInFlight: BATCHES_AT_ONCE,
@@ -136,7 +139,12 @@ export class HeartbeatWriter implements Service {
 
   /** Resolves when the beat is durable. Throws NOT_FOUND, ABORTED, UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE. */
   submit(beat: Beat): Promise<HeartbeatAnswer> {
-    const answer = this.#batcher.submit({ beat, plain: plainBeatOf(beat), origin: this.#tracing?.here() });
+    const answer = this.#batcher.submit({
+      beat,
+      plain: plainBeatOf(beat),
+      origin: this.#tracing?.here(),
+      call: callHere(),
+    });
     if (this.#measures !== undefined) void this.#measure(answer, this.#measures);
     return answer;
   }
@@ -159,6 +167,11 @@ export class HeartbeatWriter implements Service {
     return this.#tracing.together("heartbeats", origins, () => this.#flush(batch, settle));
   }
 
+  #takeJobs(jobs: readonly Job[], waiting: boolean): Promise<void> {
+    const [first] = jobs;
+    return inCall(jobs.length === 1 ? first?.call : undefined, () => this.#takeTraced(jobs, waiting));
+  }
+
   #takeTraced(jobs: readonly Job[], waiting: boolean): Promise<void> {
     if (this.#tracing === undefined) return this.#takeSet(jobs, waiting);
     const origins = jobs.map(({ origin }) => origin);
@@ -176,7 +189,7 @@ export class HeartbeatWriter implements Service {
       else if (folded.length > 0) settle(place, APART);
       else {
         const { promise, resolve, reject } = Promise.withResolvers<Outcome<HeartbeatAnswer>>();
-        careful.push({ beat: item.beat, origin: item.origin, resolve, reject });
+        careful.push({ beat: item.beat, origin: item.origin, call: item.call, resolve, reject });
         settle(place, promise);
       }
     }
@@ -217,7 +230,7 @@ export class HeartbeatWriter implements Service {
     for (const [place, job] of jobs.entries()) {
       const outcome = outcomes[place];
       if (outcome === undefined) job.reject(new Error("a heartbeat has no outcome"));
-      else this.#conclude(job, outcome);
+      else inCall(job.call, () => this.#conclude(job, outcome));
     }
   }
 

@@ -11,6 +11,7 @@ import { createAsyncIterable } from "@connectrpc/connect/protocol";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { BadRequestSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { peerKey, serve } from "../../src/doors/door.ts";
+import { requestIdKey } from "../../src/doors/request-id.ts";
 import { type EchoRequest, EchoRequestSchema, EchoService } from "../helpers/echo-service.ts";
 import { type OpenDoors, openDoors, transportFor, WAYS } from "../helpers/every-door.ts";
 
@@ -145,7 +146,12 @@ describe.each(WAYS)("%s", (way) => {
     const answer = await client.say(
       { text: "grüße", count: -7, data: new Uint8Array([0, 255]) },
       {
-        headers: { "x-caller": "me", "x-blob-bin": "AQID", authorization: "Bearer t" },
+        headers: {
+          "x-caller": "me",
+          "x-blob-bin": "AQID",
+          authorization: "Bearer t",
+          "x-request-id": "its-own-name",
+        },
         timeoutMs: 20_000,
         onHeader: copyTo(header),
         onTrailer: copyTo(trailer),
@@ -154,6 +160,8 @@ describe.each(WAYS)("%s", (way) => {
     expect(answer).toMatchObject({ text: "grüße", count: -7 });
     expect([...answer.data]).toEqual([0, 255]);
     expect(header.get("x-answer")).toBe("header");
+    expect(header.get("x-request-id")).toBe("its-own-name");
+    expect(seen.values.get(requestIdKey)).toBe("its-own-name");
     expect(header.get("x-answer-bin")).toBe("AQID");
     expect(trailer.get("x-end")).toBe("trailer");
     expect(seen.requestHeader.get("x-blob-bin")).toBe("AQID");

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { toJson } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
@@ -46,18 +47,19 @@ async function changesOf({ id }: TestAgent): Promise<[string, string, string, bi
     .sort((one, two) => Number(one[3] - two[3]));
 }
 
-/** The transitions that the log tells of an agent. */
-function loggedOf({ name }: TestAgent): string[] {
+/** The lines of the log that are about an agent. */
+function linesOf({ name }: TestAgent): Record<string, unknown>[] {
   const lines = doors.server.output().trimEnd().split("\n");
   return lines
-    .map((line): { msg: string; agent?: string; project?: string; from: string; to: string } =>
-      JSON.parse(line),
-    )
-    .filter(
-      ({ msg, agent, project }) => msg === "agent status changed" && agent === name && project === "default",
-    )
-    .map(({ from, to }) => `${from} ${to}`);
+    .map((line): Record<string, unknown> => JSON.parse(line))
+    .filter(({ agent, project }) => agent === name && project === "default");
 }
+
+/** The transitions that it tells of an agent. */
+const loggedOf = (agent: TestAgent): string[] =>
+  linesOf(agent)
+    .filter(({ msg }) => msg === "agent status changed")
+    .map(({ from, to }) => `${from} ${to}`);
 
 const transitionOf = ({ transition }: HeartbeatResponse) =>
   transition && [transition.from, transition.to, transition.reason];
@@ -252,6 +254,32 @@ describe.each(DOORS)("%s", (name) => {
     expect(await errorsOf(agent)).toHaveLength(3);
   });
 
+  test("the log names the call, as its caller and the answer do, with its agent and its task", async () => {
+    const agent = await newAgent(doors);
+    const call = (token: string, requestId?: string) =>
+      doors
+        .door(name)
+        .call(
+          heartbeat,
+          { status: BUSY, currentTask: { taskId, leaseEpoch: 1n } },
+          { token, ...(requestId !== undefined && { headers: { "x-request-id": requestId } }) },
+        );
+    const taskId = `task_${randomUUID()}`;
+    const requestId = `of:${agent.name}/1`;
+    messageOf(await call(agent.token, requestId));
+    const named = { requestId, agentId: agent.id, agent: agent.name, task: taskId };
+    expect(linesOf(agent)).toEqual([
+      expect.objectContaining({ ...named, msg: "a heartbeat named a task that its agent does not hold" }),
+      expect.objectContaining({ ...named, msg: "agent status changed" }),
+    ]);
+    const answered = async (given?: string) =>
+      refusalOf(await call("drv_agt_none", given)).headers.get("x-request-id");
+    expect(await answered(requestId)).toBe(requestId);
+    const fresh = await Promise.all([undefined, "a b", "a,b", "x".repeat(65), '"}'].map(answered));
+    for (const one of fresh) expect(one).toMatch(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
+    expect(new Set(fresh).size).toBe(fresh.length);
+  });
+
   test("an error is counted, not stored, above sixty a minute of one kind", async () => {
     const agent = await newAgent(doors);
     const report = (n: number) =>
@@ -282,6 +310,19 @@ test("one heartbeat sent through every door at once has one effect and one accou
   expect(new Set(answers.map((answer) => JSON.stringify(transitionOf(answer)))).size).toBe(1);
   expect(await errorsOf(agent)).toEqual([fatal.message]);
   expect(await changesOf(agent)).toHaveLength(2);
+});
+
+test("of heartbeats that are written together, each line names its own call", async () => {
+  const agents = await Promise.all(
+    DOORS.flatMap((name) => [name, name]).map(async (name) => ({ name, agent: await newAgent(doors) })),
+  );
+  await Promise.all(
+    agents.map(({ name, agent: { token, id } }) =>
+      doors.door(name).call(heartbeat, { status: BUSY }, { token, headers: { "x-request-id": `of:${id}` } }),
+    ),
+  );
+  for (const { agent } of agents)
+    expect(linesOf(agent)).toMatchObject([{ requestId: `of:${agent.id}`, agentId: agent.id }]);
 });
 
 test("heartbeats of one run through mixed doors, in any order, leave the newest and a whole chain", async () => {

@@ -219,6 +219,7 @@ describe("CORS", () => {
         "tracestate",
         "x-drover-project",
         "x-grpc-web",
+        "x-request-id",
         "x-server-timeout",
         "x-user-agent",
       ]) {
@@ -246,6 +247,7 @@ describe("CORS", () => {
         "grpc-status-details-bin",
         "retry-after",
         "www-authenticate",
+        "x-request-id",
       ]) {
         expect(exposed).toContain(name);
       }

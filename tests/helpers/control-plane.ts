@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { readConfig } from "../../src/config.ts";
 import { createControlPlane } from "../../src/control-plane.ts";
 import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
+import { callFields } from "../../src/observability/call-scope.ts";
 import { createLogger } from "../../src/observability/logger.ts";
 import { openTracing, type Tracing, traceFields } from "../../src/observability/tracing.ts";
 import { ensureProject } from "../../src/projects/project-store.ts";
@@ -60,7 +61,7 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
     level: config.logLevel,
     scrub: scrubJson,
     destination: { write: (line) => void lines.push(line) },
-    fields: () => traceFields(tracing),
+    fields: () => ({ ...callFields(), ...traceFields(tracing) }),
   });
   tracing = await openTracing(tracingSettingsOf(config), (error) =>
     logger.warn({ err: error }, "spans could not be sent to the collector"),
