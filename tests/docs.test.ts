@@ -60,6 +60,7 @@ describe("commands of the pages, run as they are written", () => {
     expect(output).toMatch(/^\{.*"type":"task\.created".*\}$/m);
     expect(output).toMatch(/^id: ?\S+$/m);
     expect(output).toMatch(/^heard task\.created of task_/m);
+    expect(output).toMatch(/^\{"tasks":\[\],"more":false\}1 agent is draining\.\n1 agent is uncordoned\.$/m);
     const others = ["python3", "go"].filter(isThere).length;
     expect(output.match(/\bsucceeded$/gm) ?? []).toHaveLength(others);
     const tasks = await runShell("npx drover tasks --kind greet --state succeeded", folder, {

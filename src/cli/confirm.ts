@@ -1,4 +1,5 @@
 import { createInterface } from "node:readline/promises";
+import { Failure, usageFailure } from "./failure.ts";
 
 /** Asks a person; anything but y or yes, the end of the input included, is a no. */
 export async function confirm(
@@ -14,4 +15,16 @@ export async function confirm(
   } finally {
     prompt.close();
   }
+}
+
+/** Fails where there is no terminal to ask at; `what` begins the sentence that says so, such as "Removing is for good". */
+export function requireTerminal(what: string): void {
+  if (!process.stdin.isTTY || !process.stderr.isTTY)
+    throw usageFailure(`${what} and there is no terminal to ask at: say --yes.`);
+}
+
+/** Asks at the terminal, and ends the command with `refused` where the answer is no. */
+export async function agree(question: string, refused: string): Promise<void> {
+  if (await confirm(question, process.stdin, process.stderr)) return;
+  throw new Failure("CANCELLED", refused, { kind: "local" });
 }

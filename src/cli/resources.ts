@@ -1,5 +1,10 @@
 // What the CLI reads of the REST API's JSON; everything may be missing, since another version may answer.
 
+/** The values of an agent's `status`. */
+export const statuses: readonly string[] = ["pending", "online", "busy", "benchmarked", "error"];
+/** The values of an agent's `liveness`. */
+export const livenesses: readonly string[] = ["never", "live", "stale", "offline"];
+
 /** An agent, as far as it is printed. */
 export interface AgentJson {
   id?: string;

@@ -29,6 +29,7 @@ const commands = [
   ["tasks", "get"],
   ["tasks", "create"],
   ["tasks", "cancel"],
+  ["tasks", "retry"],
   ["errors", "list"],
   ["errors", "groups"],
   ["pass", "run"],

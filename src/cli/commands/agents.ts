@@ -12,17 +12,14 @@ import {
   withListFlags,
 } from "../client-command.ts";
 import { commandGroup } from "../command-group.ts";
-import { confirm } from "../confirm.ts";
-import { Failure, usageFailure } from "../failure.ts";
+import { agree, requireTerminal } from "../confirm.ts";
 import { listPages } from "../list-pages.ts";
 import { note, printJson, printLine, printPairs } from "../output.ts";
-import type { AgentJson, CommandJson } from "../resources.ts";
+import { type AgentJson, type CommandJson, livenesses, statuses } from "../resources.ts";
 import type { Column } from "../table.ts";
-import { parseDurationMs, protoDuration } from "../time-arguments.ts";
+import { addAgentCordon, cordonText } from "./agent-cordon.ts";
 import { addAgentSessions } from "./agent-sessions.ts";
 
-const statuses = ["pending", "online", "busy", "benchmarked", "error"];
-const livenesses = ["never", "live", "stale", "offline"];
 const cordons = ["none", "draining", "cordoned"];
 const commandKinds = ["reportFullState", "rotateToken", "shutDown", "echo"];
 const orders = ["name", "created_at", "last_heartbeat_at"].flatMap((field) => [field, `${field} desc`]);
@@ -56,33 +53,7 @@ export function addAgents(program: Command): void {
   withClientFlags(
     group.command("reset").description("take an agent from error to online").argument("<name>"),
   ).action(resetAgent);
-  withClientFlags(
-    group
-      .command("cordon")
-      .description("give an agent no more tasks; it goes on with what it holds")
-      .argument("<name>")
-      .option("--reason <words>", "why"),
-  ).action((name: string, flags: ReasonFlags) => orderCordon(name, "cordon", flags));
-  withClientFlags(
-    group
-      .command("uncordon")
-      .description("let an agent get tasks again")
-      .argument("<name>")
-      .option("--reason <words>", "why"),
-  ).action((name: string, flags: ReasonFlags) => orderCordon(name, "uncordon", flags));
-  withClientFlags(
-    group
-      .command("drain")
-      .description("let an agent finish what it holds, and give it nothing new")
-      .argument("<name>")
-      .addOption(
-        new Option(
-          "--deadline <duration>",
-          "after this what it still holds goes back; as long as it takes when left out",
-        ).argParser(parseDurationMs),
-      )
-      .option("--reason <words>", "why"),
-  ).action((name: string, flags: ReasonFlags & { deadline?: number }) => orderCordon(name, "drain", flags));
+  addAgentCordon(group);
   withClientFlags(
     group
       .command("command")
@@ -158,31 +129,10 @@ async function resetAgent(name: string, flags: ClientFlags): Promise<void> {
 
 type ReasonFlags = ClientFlags & { reason?: string };
 
-async function orderCordon(
-  name: string,
-  verb: "cordon" | "uncordon" | "drain",
-  flags: ReasonFlags & { deadline?: number },
-): Promise<void> {
-  const { reason, deadline } = flags;
-  const body = {
-    reason,
-    deadline: deadline === undefined ? undefined : protoDuration(deadline),
-    requestId: newRequestId(),
-  };
-  const { text, value } = await apiFor(flags).post<AgentJson>(`${agentPath(name)}:${verb}`, body);
-  if (flags.json === true) printJson(text);
-  else printLine(`${value.name ?? name}: ${cordonText(value)}.`);
-}
-
 /** Such as "live", or "live, deaf, flapping". */
 function livenessText({ liveness, deaf, mute, flapping }: AgentJson): string {
   const signs = Object.entries({ deaf, mute, flapping }).flatMap(([sign, shows]) => (shows ? [sign] : []));
   return [orDash(liveness), ...signs].join(", ");
-}
-
-function cordonText({ cordon, cordonReason, drainDeadline }: AgentJson): string {
-  const until = drainDeadline == null ? "" : ` until ${instantText(drainDeadline)}`;
-  return [`${orDash(cordon)}${until}`, ...(cordonReason ? [cordonReason] : [])].join(", ");
 }
 
 async function sendCommand(name: string, kind: string, flags: ReasonFlags): Promise<void> {
@@ -200,18 +150,16 @@ async function sendCommand(name: string, kind: string, flags: ReasonFlags): Prom
 async function removeAgent(name: string, flags: ClientFlags & { yes?: true }): Promise<void> {
   const path = agentPath(name);
   const api = apiFor(flags);
-  if (flags.yes !== true)
-    await agree(`Remove ${name} from ${api.connection.url} for good, and revoke its tokens?`);
+  if (flags.yes !== true) {
+    requireTerminal("Removing is for good");
+    await agree(
+      `Remove ${name} from ${api.connection.url} for good, and revoke its tokens?`,
+      "Nothing was removed.",
+    );
+  }
   const { text } = await api.delete<object>(path, { requestId: newRequestId() });
   if (flags.json === true) printJson(text);
   else printLine(`${name} is removed.`);
-}
-
-async function agree(question: string): Promise<void> {
-  if (!process.stdin.isTTY || !process.stderr.isTTY)
-    throw usageFailure("Removing is for good and there is no terminal to ask at: say --yes.");
-  if (await confirm(question, process.stdin, process.stderr)) return;
-  throw new Failure("CANCELLED", "Nothing was removed.", { kind: "local" });
 }
 
 function describe(agent: AgentJson): [string, string][] {

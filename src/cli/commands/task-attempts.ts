@@ -1,5 +1,4 @@
 import type { Command } from "commander";
-import { newRequestId } from "../api.ts";
 import { taskPath } from "../arguments.ts";
 import { instantText, orDash, toneOf } from "../cell-text.ts";
 import {
@@ -12,28 +11,13 @@ import {
   withListFlags,
 } from "../client-command.ts";
 import { listPages } from "../list-pages.ts";
-import { printJson, printLine } from "../output.ts";
-import type { AttemptJson, TaskJson } from "../resources.ts";
+import type { AttemptJson } from "../resources.ts";
 import type { Column } from "../table.ts";
 
 export function addTaskAttempts(group: Command): void {
   withClientFlags(
-    group
-      .command("retry")
-      .description("try a task anew that failed, was cancelled or set aside")
-      .argument("<id>")
-      .option("--reason <words>", "why; kept in the audit log"),
-  ).action(retryTask);
-  withClientFlags(
     withListFlags(group.command("attempts").description("list the tries of a task").argument("<id>")),
   ).action(listAttempts);
-}
-
-async function retryTask(id: string, flags: ClientFlags & { reason?: string }): Promise<void> {
-  const body = { reason: flags.reason, requestId: newRequestId() };
-  const { text, value } = await apiFor(flags).post<TaskJson>(`${taskPath(id)}:retry`, body);
-  if (flags.json === true) printJson(text);
-  else printLine(`${value.id ?? id} is ${orDash(value.state)}.`);
 }
 
 async function listAttempts(id: string, flags: ClientFlags & ListFlags): Promise<void> {

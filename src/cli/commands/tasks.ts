@@ -20,6 +20,7 @@ import type { Column } from "../table.ts";
 import { parseDurationMs, parseMoment, protoDuration } from "../time-arguments.ts";
 import { addTaskAttempts } from "./task-attempts.ts";
 import { addTaskBatch } from "./task-batch.ts";
+import { addTaskChanges } from "./task-changes.ts";
 
 const states = ["pending", "leased", "running", "succeeded", "failed", "cancelled", "quarantined"];
 const orders = ["created_at", "created_at desc"];
@@ -43,13 +44,7 @@ export function addTasks(program: Command): void {
   withClientFlags(
     withTaskFlags(group.command("create").description("hand out a task, and print its id")),
   ).action(createTask);
-  withClientFlags(
-    group
-      .command("cancel")
-      .description("cancel a task; an agent that works on it is told to stop")
-      .argument("<id>")
-      .option("--reason <words>", "why; kept with the task"),
-  ).action(cancelTask);
+  addTaskChanges(group);
   addTaskBatch(group);
   addTaskAttempts(group);
 }
@@ -156,14 +151,6 @@ async function createTask(flags: CreateTaskFlags): Promise<void> {
   }
   note(`The task of kind ${flags.kind} is ${orDash(value.state)}. This is its id:`);
   printLine(orDash(value.id));
-}
-
-async function cancelTask(id: string, flags: ClientFlags & { reason?: string }): Promise<void> {
-  const path = `${taskPath(id)}:cancel`;
-  const body = { reason: flags.reason, requestId: newRequestId() };
-  const { text, value } = await apiFor(flags).post<TaskJson>(path, body);
-  if (flags.json === true) printJson(text);
-  else printLine(`${value.id ?? id} is ${orDash(value.state)}.`);
 }
 
 function describe(task: TaskJson): [string, string][] {
