@@ -23,6 +23,8 @@ export interface TestControlPlane {
   readonly grpcAddress: string;
   /** The server's own operator token. */
   readonly operatorToken: string;
+  /** What another server needs to serve the same fleet. */
+  readonly home: ControlPlaneHome;
   /** Runs a statement on its database, past the server; see `Database.sql` for the types of what comes back. */
   readonly database: Database["sql"];
   /** All that it has printed and logged so far. */
@@ -50,10 +52,14 @@ function settingsFor(
   };
 }
 
-/** Starts a control plane in this process. */
-export async function startControlPlane(options: ControlPlaneOptions = {}): Promise<TestControlPlane> {
-  const { url, drop } = await createTestDatabase();
-  const dataDir = await mkdtemp(join(tmpdir(), "drover-test-"));
+/** Starts a control plane in this process. `on` serves another's state, which then stays at `stop`. */
+export async function startControlPlane(
+  options: ControlPlaneOptions & { on?: ControlPlaneHome } = {},
+): Promise<TestControlPlane> {
+  const own = options.on === undefined ? await makeHome() : undefined;
+  const home = options.on ?? own?.home;
+  if (home === undefined) throw new Error("there is a home either way");
+  const { databaseUrl: url, dataDir } = home;
   const config = readConfig(settingsFor(url, dataDir, options), {});
   const lines: string[] = [];
   let tracing: Tracing | undefined;
@@ -76,22 +82,21 @@ export async function startControlPlane(options: ControlPlaneOptions = {}): Prom
     httpUrl: `${config.tlsCert === undefined ? "http" : "https"}://${http.host}:${http.port}`,
     grpcAddress: `${grpc.host}:${grpc.port}`,
     operatorToken: await readOperatorToken(dataDir),
+    home,
     database: database.sql,
     output: () => lines.join(""),
     stop: async () => {
       await controlPlane.stop();
       await database.close();
-      await drop();
-      await rm(dataDir, { recursive: true, force: true });
+      await own?.remove();
     },
   };
 }
 
 /** A control plane in a process of its own, which can be killed. */
-export interface ControlPlaneProcess extends TestControlPlane, Pick<ServeProcess, "pid" | "kill" | "exited"> {
-  /** What another process needs to serve the same fleet, such as after a crash. */
-  readonly home: ControlPlaneHome;
-}
+export interface ControlPlaneProcess
+  extends TestControlPlane,
+    Pick<ServeProcess, "pid" | "kill" | "exited"> {}
 
 /** Where a control plane's state lies. */
 export interface ControlPlaneHome {
