@@ -10,7 +10,7 @@ import {
   watch,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { text } from "node:stream/consumers";
@@ -18,6 +18,7 @@ import { toJson } from "@bufbuild/protobuf";
 import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { machineName } from "../../src/cli/agent-run/agent-identity.ts";
 import { type FakeSessionServer, taskId } from "../agent-sdk/fake-session-server.ts";
 import { fakeServer } from "../agent-sdk/with-agent.ts";
 import { runDrover, startDrover } from "../helpers/run-drover.ts";
@@ -315,21 +316,41 @@ describe("its first run", () => {
       { env },
     );
     expect(ran.code).toBe(3);
-    expect(ran.stderr).toContain("an agent needs --name and an enrollment token");
+    expect(ran.stderr).toContain("an agent needs an enrollment token");
     expect(server.enrollments).toEqual([]);
   });
 
-  it("that nobody answered asks for the same agent again", async () => {
-    const env = { DROVER_TOKEN: "drv_enr_x" };
+  it("with a token of its own needs no enrollment, and keeps that token", async () => {
+    const server = await fakeServer();
+    server.tokens = new Set(["drv_agt_id7_secret_check"]);
+    const args = ["agent", "run", "--on", "work=true", "--url", server.url];
+    children.push(
+      startDrover([...args, "--token", "drv_agt_id7_secret_check"], { env: { XDG_CONFIG_HOME: folder } }),
+    );
+    await server.hears("ready");
+    expect(server.enrollments).toEqual([]);
+    const kept = join(folder, "drover", "agents", "id7", "agent.token");
+    expect(readFileSync(kept, "utf8")).toBe("drv_agt_id7_secret_check\n");
+  });
+
+  it.each([
+    ["gpu-1.example.com", "gpu-1.example.com"],
+    ["_my host!", "my-host-"],
+    ["…", "agent"],
+    ["a".repeat(200), "a".repeat(128)],
+  ])("names the agent of the machine %j %j", (host, name) => expect(machineName(host)).toBe(name));
+
+  it("that nobody answered asks for the same agent again, by the machine's name where it was given none", async () => {
     const state = join(folder, "new");
-    const args = ["agent", "run", "--on", "work=true", "--name", "gpu-1", "--state-dir", state, "--grpc-url"];
-    const ran = await runDrover([...args, "127.0.0.1:1"], { env });
+    const args = ["agent", "run", "--on", "work=true", "--state-dir", state];
+    const env = { DROVER_TOKEN: "drv_enr_x" };
+    const ran = await runDrover(args, { env: { ...env, DROVER_URL: "127.0.0.1:1" } });
     expect(ran.code).toBe(6);
     const nonce = readFileSync(join(state, "enrollment.nonce"), "utf8").trim();
     const server = await fakeServer();
-    children.push(startDrover([...args, server.url], { env }));
+    children.push(startDrover(args, { env: { ...env, DROVER_URL: server.url } }));
     await server.hears("ready");
-    expect(server.enrollments[0]?.nonce).toBe(nonce);
+    expect(server.enrollments).toEqual([{ name: machineName(hostname()), nonce, token: "drv_enr_x" }]);
     expect(existsSync(join(state, "enrollment.nonce"))).toBe(false);
   });
 });
@@ -347,9 +368,9 @@ it.each([
   [["--on", "work"], "KIND=COMMAND"],
   [["--on", "work=a", "--on", "work=b"], "given twice"],
   [["--on", "work=a", "--slots", "0", "--name", "x"], "from 1 to 100"],
-  [["--on", "work=a"], "--name"],
   [["--on", "work=a", "--name", "../x"], "name"],
   [["--on", "work=a", "--name", "x", "--grpc-url", "ftp://x"], "--grpc-url"],
+  [["--on", "work=a", "--name", "x", "--url", "ftp://x"], "--url"],
 ])("wrong usage %j ends with 2", async (flags, words) => {
   const ran = await runDrover(["agent", "run", ...flags]);
   expect(ran).toMatchObject({ code: 2, stdout: "" });

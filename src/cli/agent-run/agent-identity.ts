@@ -18,14 +18,36 @@ import { failureOfAgent } from "./agent-failure.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
+/** What an agent has on its first run: a token that enrolls it, or one of its own. */
+export type FirstToken =
+  | { readonly kind: "enrollment"; readonly secret: string; readonly folder?: undefined }
+  /** `folder` names it where nothing else does: two agents of one machine would share a folder otherwise. */
+  | { readonly kind: "agent"; readonly secret: string; readonly folder: string };
+
+/** The flag's token, or the variable's where that is for agents and not an operator's or a reader's. */
+export function firstTokenOf(flag: string | undefined, variable = ""): FirstToken | undefined {
+  const secret = flag ?? (/^drv_(enr|agt)_/.test(variable) ? variable : undefined);
+  if (secret === undefined) return undefined;
+  // A header takes no more than this; the text itself is not shown.
+  if (!/^[\x21-\x7e]+$/.test(secret))
+    throw usageFailure("The token is empty or holds characters that no token has.");
+  const id = /^drv_agt_([0-9A-Za-z]{1,64})_/.exec(secret)?.[1];
+  return id === undefined ? { kind: "enrollment", secret } : { kind: "agent", secret, folder: id };
+}
+
+/** A name that an agent may have, as near as can be to its machine's. */
+export function machineName(host: string): string {
+  return (
+    host
+      .replaceAll(/[^A-Za-z0-9._-]/g, "-")
+      .replace(/^[^A-Za-z0-9]+/, "")
+      .slice(0, 128) || "agent"
+  );
+}
+
 /** The folder of an agent's credentials: the given one, or one by the agent's name in the user's configuration. */
-export function stateFolder(
-  given: string | undefined,
-  name: string | undefined,
-  environment: Environment,
-): string {
+export function stateFolder(given: string | undefined, name: string, environment: Environment): string {
   if (given !== undefined) return resolve(given);
-  if (name === undefined) throw usageFailure("Name the agent by --name, or its folder by --state-dir.");
   // The name becomes part of a path.
   if (!RESOURCE_NAME.test(name)) throw usageFailure("The agent's name holds characters that no name has.");
   const configured = environment.XDG_CONFIG_HOME ?? "";
@@ -36,19 +58,21 @@ export function stateFolder(
 
 export interface Identity {
   readonly folder: string;
-  readonly name: string | undefined;
+  readonly name: string;
   /** Undefined where none was given. */
-  readonly enrollmentToken: string | undefined;
+  readonly token: FirstToken | undefined;
   readonly server: ServerOptions;
   readonly profile: AgentProfile;
 }
 
-/** The agent's tokens; on the first run it is enrolled for them. */
+/** The agent's tokens: those that it has kept, or what it has on its first run. */
 export async function identify(identity: Identity): Promise<CredentialStore> {
-  const { folder } = identity;
+  const { folder, token } = identity;
   const store = fileCredentialStore(join(folder, "agent.token"));
+  // What was kept goes before what was given: it has been renewed since.
   if ((await loaded(store, folder)) !== undefined) return store;
-  await enroll(identity, store);
+  if (token?.kind === "agent") await store.replace(token.secret);
+  else await enroll(identity, token?.secret, store);
   return store;
 }
 
@@ -65,12 +89,15 @@ async function loaded(store: CredentialStore, folder: string) {
   }
 }
 
-async function enroll(identity: Identity, store: CredentialStore): Promise<void> {
-  const { folder, name, enrollmentToken, server, profile } = identity;
-  if (name === undefined || enrollmentToken === undefined) {
+async function enroll(
+  identity: Identity,
+  enrollmentToken: string | undefined,
+  store: CredentialStore,
+): Promise<void> {
+  const { folder, name, server, profile } = identity;
+  if (enrollmentToken === undefined) {
     const failure = new Failure("UNAUTHENTICATED", `There is no token in ${folder}.`, { kind: "local" });
-    failure.hint =
-      "On its first run an agent needs --name and an enrollment token, by DROVER_TOKEN or --enrollment-token.";
+    failure.hint = "On its first run an agent needs an enrollment token, by DROVER_TOKEN or --token.";
     throw failure;
   }
   try {
@@ -80,7 +107,7 @@ async function enroll(identity: Identity, store: CredentialStore): Promise<void>
     await store.replace(token);
     await rm(join(folder, NONCE), { force: true });
   } catch (error) {
-    throw error instanceof AgentError ? failureOfAgent(error, "--enrollment-token or DROVER_TOKEN") : error;
+    throw error instanceof AgentError ? failureOfAgent(error, "--token or DROVER_TOKEN") : error;
   }
   note(`${name} is enrolled. Its token is in ${join(folder, "agent.token")}.`);
 }

@@ -1,4 +1,4 @@
-import { cpus, totalmem } from "node:os";
+import { cpus, hostname, totalmem } from "node:os";
 import { join } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import {
@@ -9,7 +9,7 @@ import {
 } from "../../agent-sdk/agent-client.ts";
 import { AgentDisplay } from "../agent-run/agent-display.ts";
 import { failureOfAgent } from "../agent-run/agent-failure.ts";
-import { identify, stateFolder } from "../agent-run/agent-identity.ts";
+import { firstTokenOf, identify, machineName, stateFolder } from "../agent-run/agent-identity.ts";
 import { commandHandler, KILL_AFTER_MS } from "../agent-run/command-handler.ts";
 import { GroupGuard } from "../agent-run/group-guard.ts";
 import { leaveOnSignals } from "../agent-run/leave-on-signals.ts";
@@ -30,13 +30,19 @@ export function addAgent(program: Command): void {
       "claim tasks of this kind and run this command, by the shell; may be repeated",
       repeatedCommand,
     )
-    .option("--name <name>", "the agent's name; needed on its first run, and unless --state-dir is given")
+    .option("--name <name>", "the agent's name (default: this machine's)")
     .option("--state-dir <dir>", "its credentials (default: drover/agents/NAME in the user's configuration)")
-    .option("--enrollment-token <token>", "enrolls it on its first run (DROVER_TOKEN)")
+    .option("--token <token>", "on its first run: what enrolls it, or an agent's own token (DROVER_TOKEN)")
+    .addOption(new Option("--enrollment-token <token>", "the same").conflicts("token"))
     .option(
       "--grpc-url <url>",
       `the server's native gRPC port (DROVER_GRPC_URL; default ${DEFAULT_URL}); several with commas, or repeated`,
       repeated,
+    )
+    .addOption(
+      new Option("--url <url>", "the port of all protocols instead (DROVER_URL); several likewise")
+        .argParser(repeated)
+        .conflicts("grpcUrl"),
     )
     .option("--ca <file>", "roots to trust for an https address, PEM (DROVER_CA)")
     .option("--client-cert <file>", "a certificate to show to the server, PEM (DROVER_CLIENT_CERT)")
@@ -54,8 +60,10 @@ interface RunFlags extends TlsFlags {
   on: ReadonlyMap<string, string>;
   name?: string;
   stateDir?: string;
+  token?: string;
   enrollmentToken?: string;
   grpcUrl?: string[];
+  url?: string[];
   slots: number;
   label?: Record<string, string>;
   capability?: string[];
@@ -65,7 +73,7 @@ interface RunFlags extends TlsFlags {
 async function runAgent(flags: RunFlags): Promise<void> {
   surviveBrokenPipe();
   const server = {
-    url: grpcUrls(flags.grpcUrl ?? [process.env.DROVER_GRPC_URL ?? ""]),
+    url: serverUrls(flags, process.env),
     tls: readTlsOptions(flags, process.env),
   };
   const profile: AgentProfile = {
@@ -73,9 +81,10 @@ async function runAgent(flags: RunFlags): Promise<void> {
     capabilities: flags.capability,
     deviceInfo: deviceInfo(),
   };
-  const folder = stateFolder(flags.stateDir, flags.name, process.env);
-  const enrollmentToken = enrollmentTokenOf(flags.enrollmentToken, process.env.DROVER_TOKEN);
-  const credentials = await identify({ folder, name: flags.name, enrollmentToken, server, profile });
+  const token = firstTokenOf(flags.token ?? flags.enrollmentToken, process.env.DROVER_TOKEN);
+  const name = flags.name ?? machineName(hostname());
+  const folder = stateFolder(flags.stateDir, flags.name ?? token?.folder ?? name, process.env);
+  const credentials = await identify({ folder, name, token, server, profile });
   const display = new AgentDisplay(flags.json === true);
   const guard = new GroupGuard();
   const client = new AgentClient({
@@ -130,20 +139,15 @@ function repeatedCommand(
   return new Map([...before, [kind, command]]);
 }
 
-/** What enrolls agents: the flag, or the variable where it holds such a token and not one of an operator. */
-function enrollmentTokenOf(flag: string | undefined, variable: string | undefined): string | undefined {
-  const token = flag ?? (variable?.startsWith("drv_enr_") === true ? variable : undefined);
-  // A header takes no more than this; the text itself is not shown.
-  if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
-    throw usageFailure("The enrollment token is empty or holds characters that no token has.");
-  return token;
+/** The fast lane before the port of all protocols, and what a flag names before the environment. */
+function serverUrls(flags: RunFlags, environment: NodeJS.ProcessEnv): string[] {
+  const { DROVER_GRPC_URL, DROVER_URL } = environment;
+  const named = flags.grpcUrl ?? flags.url ?? [DROVER_GRPC_URL || DROVER_URL || DEFAULT_URL];
+  const flag = flags.grpcUrl === undefined && flags.url !== undefined ? "--url" : "--grpc-url";
+  return named.flatMap((text) => text.split(",")).map((text) => serverUrl(text.trim(), flag));
 }
 
-function grpcUrls(texts: readonly string[]): string[] {
-  return texts.flatMap((text) => text.split(",")).map((text) => grpcUrl(text.trim()));
-}
-
-function grpcUrl(text: string): string {
+function serverUrl(text: string, flag: string): string {
   const given = text === "" ? DEFAULT_URL : text;
   // The server prints its address without a scheme.
   const spelled = given.includes("://") ? given : `http://${given}`;
@@ -154,7 +158,7 @@ function grpcUrl(text: string): string {
     url.username !== "" ||
     url.password !== ""
   )
-    throw usageFailure(`--grpc-url must be an address such as 127.0.0.1:9090 or ${DEFAULT_URL}.`);
+    throw usageFailure(`${flag} must be an address such as 127.0.0.1:9090 or ${DEFAULT_URL}.`);
   return url.origin;
 }
 
