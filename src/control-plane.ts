@@ -201,7 +201,7 @@ export function createControlPlane(
     logger,
     tracing,
   );
-  const passes = createHousekeeping(database, config, tasks, report);
+  const passes = createHousekeeping(database, config, tasks, report, tracing);
   const pruner = new Pruner(
     database,
     [
@@ -217,8 +217,9 @@ export function createControlPlane(
     ],
     (error) => logger.warn({ err: error }, "old records were not forgotten; it is tried again"),
     Math.min(config.retentionTasksMs, config.retentionErrorsMs),
+    tracing?.background("prune"),
   );
-  const events = createEvents(database, streams.open, report);
+  const events = createEvents(database, streams.open, report, tracing);
   const described = [
     ...createServices(database, config, tasks, streams, events, heartbeats, validate, logger, tracing),
     serve(PassService, createPassRpc(db, passes.passes)),
@@ -269,7 +270,7 @@ export function createControlPlane(
   });
   const grpc = createGrpcDoor({ ...config.grpcAddress, services, interceptors, admit, tls });
   const waiting = [tasks.waiting, passes.passes];
-  const sweeper = createSweeper(database, config, tasks, measured, logger);
+  const sweeper = createSweeper(database, config, tasks, measured, logger, tracing);
   const singletons = [pruner, passes.interrupted, sweeper];
   const { sequencer, feed, watches } = events;
   const readers = [streams.open, feed, streams.notifications];
@@ -443,6 +444,7 @@ function createHousekeeping(
   config: Config,
   { rules, unhandled, waiting }: Tasks,
   report: ReportProblem,
+  tracing: Tracing | undefined,
 ): Passes {
   return createPasses(database, {
     tasks: {
@@ -456,6 +458,7 @@ function createHousekeeping(
     allowedHosts: config.trackerAllowedHosts,
     retentionMs: config.retentionRunsMs,
     report,
+    tracing,
   });
 }
 
@@ -472,12 +475,14 @@ function createSweeper(
   tasks: Tasks,
   measured: ServerMetrics,
   logger: Logger,
+  tracing: Tracing | undefined,
 ): LivenessSweeper {
   const { rules, waiting, unhandled } = tasks;
   return new LivenessSweeper(database, {
     thresholds: thresholdsOf(config),
     readLongestInterval,
     brake: brakeSettingsOf(config),
+    around: tracing?.background("sweep"),
     giveBack: { backoff: rules.backoff, report: unhandled },
     listener: {
       swept: (seconds) => measured.swept(seconds),
@@ -575,13 +580,22 @@ interface Events {
   rpc: ReturnType<typeof createEventRpc>;
 }
 
-function createEvents(database: Database, open: OpenStreams, report: ReportProblem): Events {
+function createEvents(
+  database: Database,
+  open: OpenStreams,
+  report: ReportProblem,
+  tracing: Tracing | undefined,
+): Events {
   const { db } = database;
   const feed = new EventFeed(db, (error) => report("events were not read; it is tried again", error));
-  const sequencer = new EventSequencer(database, {
-    numbered: () => feed.hurry(),
-    failed: (error) => report("events were not numbered; it is tried again", error),
-  });
+  const sequencer = new EventSequencer(
+    database,
+    {
+      numbered: () => feed.hurry(),
+      failed: (error) => report("events were not numbered; it is tried again", error),
+    },
+    tracing?.background("number events"),
+  );
   const watches = new WatchRegistry((stream) => open.add(stream));
   const onError = (error: unknown) => report("a watch of events failed", error);
   return { sequencer, feed, watches, rpc: createEventRpc({ db, feed, onError }, watches) };

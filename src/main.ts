@@ -124,7 +124,7 @@ async function withDatabase<T>(
     const database = openDatabase({
       ...postgres.connection,
       applicationName: `drover ${process.pid}`,
-      beginStatement: tracing?.beginStatement,
+      trace: tracing,
     });
     try {
       return await run(database);

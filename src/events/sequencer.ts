@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { type AroundRound, unwatched } from "../runtime/round.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Database } from "../storage/database.ts";
 import { LeaderLock } from "../storage/leader-lock.ts";
@@ -39,11 +40,13 @@ export interface SequencerState {
 export class EventSequencer implements Service {
   readonly #lock: LeaderLock;
   readonly #listener: SequencerListener;
+  readonly #around: AroundRound;
   readonly #stopping = new AbortController();
   #running: Promise<void> = Promise.resolve();
   #state: SequencerState = { leading: false, numbered: 0, lagMs: 0 };
 
-  constructor(database: Database, listener: SequencerListener) {
+  constructor(database: Database, listener: SequencerListener, around: AroundRound = unwatched) {
+    this.#around = around;
     this.#lock = new LeaderLock(database, LOCK_KEY);
     this.#listener = listener;
   }
@@ -81,19 +84,23 @@ export class EventSequencer implements Service {
   /** Resolves to how many events got their numbers. */
   async #round(): Promise<number> {
     try {
-      const db = await this.#lock.seize();
-      if (db === undefined) {
-        this.#state = { ...this.#state, leading: false };
-        return 0;
-      }
-      const { count, lagMs } = await numberEvents(db, BATCH_SIZE);
-      this.#state = { leading: true, numbered: this.#state.numbered + count, lagMs };
-      if (count > 0) this.#listener.numbered(count);
-      return count;
+      return await this.#around(() => this.#number());
     } catch (error) {
       this.#state = { ...this.#state, leading: false };
       this.#listener.failed(error);
       return 0;
     }
+  }
+
+  async #number(): Promise<number> {
+    const db = await this.#lock.seize();
+    if (db === undefined) {
+      this.#state = { ...this.#state, leading: false };
+      return 0;
+    }
+    const { count, lagMs } = await numberEvents(db, BATCH_SIZE);
+    this.#state = { leading: true, numbered: this.#state.numbered + count, lagMs };
+    if (count > 0) this.#listener.numbered(count);
+    return count;
   }
 }

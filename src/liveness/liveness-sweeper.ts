@@ -1,5 +1,6 @@
 import type { CordonChange } from "../agents/cordon-service.ts";
 import { Periodic } from "../runtime/periodic.ts";
+import { type AroundRound, unwatched } from "../runtime/round.ts";
 import type { Service } from "../runtime/service.ts";
 import { type Database, type Db, inTransaction, type Tx } from "../storage/database.ts";
 import { LeaderLock } from "../storage/leader-lock.ts";
@@ -23,6 +24,7 @@ export interface SweeperOptions {
   brake: BrakeSettings;
   giveBack: GiveBackSettings;
   listener: SweepListener;
+  around?: AroundRound | undefined;
 }
 
 export interface SweepListener {
@@ -59,6 +61,7 @@ export class LivenessSweeper implements Service {
   readonly #lock: LeaderLock;
   readonly #rounds: Periodic;
   readonly #toleranceMs: number;
+  readonly #around: AroundRound;
   /** With the longest interval that some agent goes by: no agent that does as it was told is ever called silent. */
   #thresholds: LivenessThresholds;
   /** By the newest watch; no agent is looked at before the first. */
@@ -73,6 +76,7 @@ export class LivenessSweeper implements Service {
     const boundedMs = Math.min(LONGEST_PAUSE_MS, Math.max(SHORTEST_PAUSE_MS, pauseMs));
     this.#toleranceMs = Math.max(SHORTEST_BREAK_MS, 3 * boundedMs);
     this.#rounds = new Periodic(boundedMs, (stopping) => this.#round(stopping), options.listener.failed);
+    this.#around = options.around ?? unwatched;
   }
 
   async start(): Promise<void> {
@@ -85,25 +89,32 @@ export class LivenessSweeper implements Service {
   }
 
   async #round(stopping: AbortSignal): Promise<void> {
+    await this.#around(() => this.#sweep(stopping));
+  }
+
+  /** Resolves to how many agents and tasks changed. */
+  async #sweep(stopping: AbortSignal): Promise<number> {
     // Everything goes through the connection that holds the lock: who has lost it can write nothing any more.
     const db = await this.#lock.seize();
-    if (db === undefined) return;
+    if (db === undefined) return 0;
     const { thresholds, readLongestInterval, listener } = this.#options;
     const beganMs = performance.now();
     const intervalMs = Math.max(thresholds.intervalMs, (await readLongestInterval(db)) ?? 0);
     this.#thresholds = { ...thresholds, intervalMs };
-    if (this.#someoneMayBeDue) await this.#markSilent(db, stopping);
+    let changed = this.#someoneMayBeDue ? await this.#markSilent(db, stopping) : 0;
     // After the marks, since what is to be taken back depends on them. This keeps the watch in every round.
-    await this.#takeBack(db, stopping);
-    await this.#endDrains(db, stopping);
+    changed += await this.#takeBack(db, stopping);
+    changed += await this.#endDrains(db, stopping);
     listener.swept?.((performance.now() - beganMs) / 1000);
+    return changed;
   }
 
-  async #markSilent(db: Db, stopping: AbortSignal): Promise<void> {
+  async #markSilent(db: Db, stopping: AbortSignal): Promise<number> {
     const { listener } = this.#options;
     const thresholds = this.#thresholds;
     const patience = { staleAfterMs: staleAfterMs(thresholds), offlineAfterMs: offlineAfterMs(thresholds) };
     const silent = await findSilent(db, patience, AGENTS_PER_ROUND);
+    let marked = 0;
     // A break in the watch that shows on the way ends this: nobody is due then.
     for (
       let from = 0;
@@ -113,12 +124,15 @@ export class LivenessSweeper implements Service {
       const batch = silent.slice(from, from + AGENTS_AT_ONCE);
       const losses = await this.#watched(db, (tx, watch) => markSilent(tx, batch, watch, thresholds));
       for (const loss of losses) listener.lost(loss);
+      marked += batch.length;
     }
+    return marked;
   }
 
-  async #takeBack(db: Db, stopping: AbortSignal): Promise<void> {
+  async #takeBack(db: Db, stopping: AbortSignal): Promise<number> {
     const { giveBack, brake, listener } = this.#options;
     const thresholds = this.#thresholds;
+    let changed = 0;
     for (let more = true; more && !stopping.aborted; ) {
       const taken = await this.#watched(db, (tx, watch) =>
         takeBack(tx, watch, { ...giveBack, brake, thresholds }),
@@ -126,19 +140,24 @@ export class LivenessSweeper implements Service {
       for (const change of taken.brakes) listener.braked(change);
       listener.tasksChanged(taken.changes);
       listener.cordoned(taken.cordoned);
+      changed += taken.brakes.length + taken.changes.length + taken.cordoned.length;
       more = taken.more;
     }
+    return changed;
   }
 
-  async #endDrains(db: Db, stopping: AbortSignal): Promise<void> {
+  async #endDrains(db: Db, stopping: AbortSignal): Promise<number> {
     const { giveBack, listener } = this.#options;
+    let changed = 0;
     for (let more = true; more && !stopping.aborted; ) {
       // By the operator's word and the database's clock: whether anybody listened meanwhile does not matter.
       const ended = await inTransaction(db, (tx) => endDrains(tx, giveBack));
       listener.tasksChanged(ended.changes);
       listener.cordoned(ended.drained);
+      changed += ended.changes.length + ended.drained.length;
       more = ended.more;
     }
+    return changed;
   }
 
   async #watched<T>(db: Db, run: (tx: Tx, watch: Watch) => Promise<T>): Promise<T> {

@@ -22,6 +22,8 @@ import {
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from "@opentelemetry/sdk-trace";
+import { PerSecond } from "../runtime/per-second.ts";
+import type { AroundRound } from "../runtime/round.ts";
 import type { ReportUnsent } from "./collector.ts";
 import { nameOfStatement } from "./name-of-statement.ts";
 import { createResource, reporting } from "./otlp-exporter.ts";
@@ -33,6 +35,10 @@ const MOST_WAITING = 4_096;
 const SEND_EVERY_MS = 1_000;
 /** What a span for many is linked to; a batch of heartbeats has hundreds. */
 const MOST_LINKS = 32;
+/** The sequencer alone has fifty rounds a second where much happens. */
+const MOST_ROUNDS_PER_SECOND = 10;
+/** Parts of one round; a thorough one of the pruner has thousands. */
+const MOST_HELD = 500;
 
 type SamplerSettings = Pick<TracingSettings, "sampler" | "share">;
 
@@ -96,16 +102,41 @@ export class OtlpTracing implements Tracing {
     const parent = found.length === 1 ? trace.setSpanContext(ROOT_CONTEXT, first) : ROOT_CONTEXT;
     const links = found.length === 1 ? [] : found.slice(0, MOST_LINKS).map((context) => ({ context }));
     const attributes = { "drover.batch.size": origins.length };
-    const work = this.#begin(this.#tracer.startSpan(name, { attributes, links }, parent));
-    try {
-      const result = await work.run(run);
-      work.end(false);
-      return result;
-    } catch (error) {
-      work.note({ "error.type": codeOf(error) });
-      work.end(true);
-      throw error;
-    }
+    return await this.#through(this.#begin(this.#tracer.startSpan(name, { attributes, links }, parent)), run);
+  }
+
+  async part<T>(name: string, attributes: Attributes, run: () => Promise<T>): Promise<T> {
+    const around = this.#openScope();
+    if (around === undefined) return await run();
+    const span = this.#tracer.startSpan(name, { attributes }, around.context);
+    return await this.#through(this.#begin(span, around.held), run);
+  }
+
+  transaction<T>(run: () => Promise<T>): Promise<T> {
+    return this.part("transaction", { "db.system.name": "postgresql" }, run);
+  }
+
+  background(name: string): AroundRound {
+    const perSecond = new PerSecond(MOST_ROUNDS_PER_SECOND);
+    return async (round) => {
+      // What never ends is never sent, and nobody keeps it.
+      const held: Held = [];
+      const span = this.#tracer.startSpan(name, {}, ROOT_CONTEXT);
+      const tell = (attributes: Attributes) => {
+        if (!perSecond.hasRoom(performance.now())) return;
+        for (const end of held) end();
+        span.setAttributes(attributes).end();
+      };
+      try {
+        const done = await this.#begin(span, held).run(round);
+        if (done > 0) tell({ "drover.count": done });
+        return done;
+      } catch (error) {
+        span.setStatus({ code: SpanStatusCode.ERROR });
+        tell({ "error.type": codeOf(error) });
+        throw error;
+      }
+    };
   }
 
   readonly beginStatement = (text: string): ((error?: unknown) => void) | undefined => {
@@ -129,7 +160,7 @@ export class OtlpTracing implements Tracing {
         span.setAttribute("error.type", codeOf(error));
         span.setStatus({ code: SpanStatusCode.ERROR });
       }
-      span.end();
+      endSpan(span, scope.held);
     };
   };
 
@@ -144,19 +175,45 @@ export class OtlpTracing implements Tracing {
     return scope?.isOpen && scope.span.isRecording() ? scope : undefined;
   }
 
-  #begin(span: Span): Work {
-    return new Scope(span, this.#scopes);
+  #begin(span: Span, held?: Held): Work {
+    return new Scope(span, this.#scopes, held);
   }
+
+  async #through<T>(work: Work, run: () => Promise<T>): Promise<T> {
+    try {
+      const result = await work.run(run);
+      work.end(false);
+      return result;
+    } catch (error) {
+      work.note({ "error.type": codeOf(error) });
+      work.end(true);
+      throw error;
+    }
+  }
+}
+
+/** Ends that wait until it is known whether there is anything to tell. */
+type Held = (() => void)[];
+
+function endSpan(span: Span, held: Held | undefined): void {
+  if (held === undefined) {
+    span.end();
+    return;
+  }
+  const endedMs = performance.now();
+  if (held.length < MOST_HELD) held.push(() => span.end(endedMs));
 }
 
 class Scope implements Work {
   readonly span: Span;
+  readonly held: Held | undefined;
   readonly context: Context;
   readonly #scopes: AsyncLocalStorage<Scope | undefined>;
   isOpen = true;
 
-  constructor(span: Span, scopes: AsyncLocalStorage<Scope | undefined>) {
+  constructor(span: Span, scopes: AsyncLocalStorage<Scope | undefined>, held?: Held) {
     this.span = span;
+    this.held = held;
     this.context = trace.setSpan(ROOT_CONTEXT, span);
     this.#scopes = scopes;
   }
@@ -175,7 +232,7 @@ class Scope implements Work {
 
   end(failed: boolean): void {
     if (failed) this.span.setStatus({ code: SpanStatusCode.ERROR });
-    this.span.end();
+    endSpan(this.span, this.held);
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Attributes, SpanContext } from "@opentelemetry/api";
+import type { AroundRound } from "../runtime/round.ts";
 import { type Collector, exporterOptions, type ReportUnsent } from "./collector.ts";
 
 /** OpenTelemetry's names. Those with `parentbased` leave traces that callers begin to their decision. */
@@ -32,9 +33,6 @@ export interface Work {
   end(failed: boolean): void;
 }
 
-/** Hears of a statement when it is asked for; what it returns hears of its end, with the error if it failed. */
-export type BeginStatement = (text: string) => ((error?: unknown) => void) | undefined;
-
 /**
  * What a server tells of its work, span by span. Where none of that is asked for nobody holds one of these: whoever
  * would use it looks whether it is undefined, and that is all that it costs.
@@ -48,8 +46,17 @@ export interface Tracing {
   here(): Origin | undefined;
   /** Runs what is done at once for several: part of the work of one, and linked to that of several. */
   together<T>(name: string, origins: readonly (Origin | undefined)[], run: () => Promise<T>): Promise<T>;
-  /** Statements that belong to the work under way here; none belongs to no work. */
-  readonly beginStatement: BeginStatement;
+  /** Runs a part of the work under way here. Its own parts may come after that work's end. */
+  part<T>(name: string, attributes: Attributes, run: () => Promise<T>): Promise<T>;
+  /**
+   * Stands around rounds of work that the server does by itself. One in which there was something to do, or which failed,
+   * is a trace of its own; of the others nothing is told, nor of more than a few a second.
+   */
+  background(name: string): AroundRound;
+  /** A statement that is asked for here; what it returns hears of its end, with the error if it failed. */
+  readonly beginStatement: (text: string) => ((error?: unknown) => void) | undefined;
+  /** Runs a transaction as a part of its own. */
+  transaction<T>(run: () => Promise<T>): Promise<T>;
   /** Sends what has ended, for some seconds at most. Never rejects. */
   stop(): Promise<void>;
 }

@@ -5,6 +5,7 @@ import { shortText } from "../events/event.ts";
 import { appendEvents } from "../events/outbox.ts";
 import type { Caller } from "../identity/caller.ts";
 import { confirmCaller } from "../identity/confirm-caller.ts";
+import type { Tracing } from "../observability/tracing.ts";
 import { packJson } from "../runtime/json-value.ts";
 import { invalidField, Refusal } from "../runtime/refusal.ts";
 import { formatId, newUuid, parseId } from "../runtime/resource-id.ts";
@@ -26,6 +27,7 @@ export interface PassSettings {
   /** In their order; asked once, when the service starts. */
   steps(): Promise<PassStep[]>;
   report(problem: string, error: unknown): void;
+  tracing?: Tracing | undefined;
 }
 
 /** Passes of one project at once on this server; more is a mistake of a caller, and each holds a call open. */
@@ -69,7 +71,7 @@ export class PassService implements Service {
       });
     }
     this.#perProject.set(projectId, count + 1);
-    const pass = this.#pass(caller, agentName).finally(() => {
+    const pass = this.#traced("pass", () => this.#pass(caller, agentName)).finally(() => {
       this.#running.delete(pass);
       const left = (this.#perProject.get(projectId) ?? 1) - 1;
       if (left > 0) this.#perProject.set(projectId, left);
@@ -121,6 +123,7 @@ export class PassService implements Service {
       ),
     );
     const listener: StepListener = {
+      around: (step, run) => this.#traced(`step ${step}`, run),
       threw: (step, error) => this.#settings.report(`the step ${step} of a heartbeat pass threw`, error),
       progressed: (summary, done) => recorder.note(summary, done),
     };
@@ -128,6 +131,12 @@ export class PassService implements Service {
     const done = await runSteps(this.#steps, context, stopping, listener);
     await recorder.end();
     return await inTransaction(db, (tx) => finish(tx, { projectId, id: runId, agentName }, done));
+  }
+
+  /** A pass is part of the call that asked for it, and goes on where that ends. */
+  #traced<T>(name: string, run: () => Promise<T>): Promise<T> {
+    const { tracing } = this.#settings;
+    return tracing === undefined ? run() : tracing.part(name, {}, run);
   }
 
   #doings(caller: Caller): Pick<PassContext, "createTask" | "cancelTask"> {

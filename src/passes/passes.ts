@@ -1,3 +1,4 @@
+import type { Tracing } from "../observability/tracing.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Database } from "../storage/database.ts";
 import type { PruneStep } from "../storage/pruner.ts";
@@ -20,6 +21,7 @@ export interface PassesSettings {
   allowedHosts: readonly AllowedHost[];
   retentionMs: number;
   report(problem: string, error: unknown): void;
+  tracing?: Tracing | undefined;
 }
 
 /** What there is of heartbeat passes in a server. */
@@ -39,6 +41,7 @@ export function createPasses(database: Database, settings: PassesSettings): Pass
     trackerTimeoutMs: timeoutMs,
     allowedHosts: allowed,
     report,
+    tracing,
   } = settings;
   const locks = new SessionLocks(database);
   const sync = createSyncStep(
@@ -50,6 +53,7 @@ export function createPasses(database: Database, settings: PassesSettings): Pass
     locks,
     tasks,
     report,
+    tracing,
     async steps() {
       const own = [sync, createReconcileStep(db, tasks)];
       const more = await loadSteps(
@@ -61,8 +65,10 @@ export function createPasses(database: Database, settings: PassesSettings): Pass
   });
   return {
     passes,
-    interrupted: createInterruptedRuns(db, (error) =>
-      report("interrupted passes were not looked for", error),
+    interrupted: createInterruptedRuns(
+      db,
+      (error) => report("interrupted passes were not looked for", error),
+      tracing?.background("interrupted passes"),
     ),
     prune: (leader, batchSize) => forgetOldRuns(leader, settings.retentionMs, batchSize),
   };

@@ -11,6 +11,8 @@ export interface RanStep extends FinishedStep {
 }
 
 export interface StepListener {
+  /** Stands around the run of a step. */
+  around<T>(step: string, run: () => Promise<T>): Promise<T>;
   /** A step threw; the pass goes on. */
   threw(step: string, error: unknown): void;
   /** A step ended, or said how far it is. */
@@ -75,10 +77,9 @@ async function runStep(
   const signal = AbortSignal.any([stopping, timeout.signal]);
   let isOver = false;
   try {
-    const work = Promise.resolve().then(() =>
-      // What a step that was left behind still says is nothing of this pass any more.
-      step.run({ ...context, signal, progress: (text) => (isOver ? undefined : progress(text)) }),
-    );
+    // What a step that was left behind still says is nothing of this pass any more.
+    const given = { ...context, signal, progress: (text: string) => (isOver ? undefined : progress(text)) };
+    const work = listener.around(step.name, async () => await step.run(given));
     const outcome = await Promise.race([work, endOf(signal)]);
     return finishedStep(step, outcomeShape.parse(outcome ?? undefined));
   } catch (error) {

@@ -2,6 +2,7 @@ import type { ConnectError } from "@connectrpc/connect";
 import type { AgentCaller } from "../identity/caller.ts";
 import type { Tracing } from "../observability/tracing.ts";
 import { codeNames, isServersFault } from "../runtime/code-name.ts";
+import { PerSecond } from "../runtime/per-second.ts";
 import { formatId } from "../runtime/resource-id.ts";
 
 /** Heartbeats are nearly all that streams carry: a few a second show how long they take, whatever the fleet's size. */
@@ -18,8 +19,7 @@ export interface Heard {
  */
 export class MessageTrace {
   readonly #tracing: Tracing;
-  #second = 0;
-  #heartbeats = 0;
+  readonly #heartbeats = new PerSecond(HEARTBEATS_PER_SECOND);
 
   constructor(tracing: Tracing) {
     this.#tracing = tracing;
@@ -31,7 +31,7 @@ export class MessageTrace {
     take: (heard: Heard) => Promise<T>,
   ): Promise<T> {
     const heard: Heard = {};
-    if (kind === "heartbeat" && !this.#hasRoom()) return await take(heard);
+    if (kind === "heartbeat" && !this.#heartbeats.hasRoom(performance.now())) return await take(heard);
     const work = this.#tracing.beginApart(`Session ${kind ?? "unknown"}`, {
       "drover.project.id": formatId("project", projectId),
       "drover.agent.id": formatId("agent", agentId),
@@ -47,13 +47,5 @@ export class MessageTrace {
       work.end(false);
       throw error;
     }
-  }
-
-  #hasRoom(): boolean {
-    const second = Math.floor(performance.now() / 1000);
-    if (second !== this.#second) this.#heartbeats = 0;
-    this.#second = second;
-    this.#heartbeats += 1;
-    return this.#heartbeats <= HEARTBEATS_PER_SECOND;
   }
 }

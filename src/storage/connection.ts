@@ -11,6 +11,7 @@ import type { Socket } from "node:net";
 import postgres, { type RowList, type Sql } from "postgres";
 import { connectSocket } from "./connection-socket.ts";
 import { DatabaseUnavailable, databaseErrorCode, translateError } from "./database-error.ts";
+import type { DatabaseTrace } from "./database-trace.ts";
 import type { DatabaseAddress } from "./database-url.ts";
 import { formatParameter, parsers } from "./wire-values.ts";
 
@@ -24,14 +25,10 @@ export interface ConnectionSettings {
   lockTimeoutMs?: number;
   /** Whether statements with parameters are prepared, once for each connection. */
   prepare: boolean;
-  /** Hears of every statement. */
-  beginStatement?: BeginStatement | undefined;
+  trace?: DatabaseTrace | undefined;
   /** Hears what is notified on channels that the connection listens to. */
   onNotification?: (payload: string) => void;
 }
-
-/** Hears of a statement when it is asked for; what it returns hears of its end, with the error if it failed. */
-export type BeginStatement = (text: string) => ((error?: unknown) => void) | undefined;
 
 export type Rows = RowList<(Record<string, unknown> | unknown[])[]>;
 
@@ -81,7 +78,7 @@ export class Connection {
   query(text: string, parameters: unknown[], rows: "objects" | "arrays" = "objects"): Promise<Rows> {
     const answer = this.#tail.then(() => this.#run(text, parameters, rows));
     this.#tail = answer.catch(() => {});
-    const ended = this.#settings.beginStatement?.(text);
+    const ended = this.#settings.trace?.beginStatement(text);
     if (ended !== undefined)
       void answer.then(
         () => ended(),

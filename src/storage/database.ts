@@ -1,8 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { PgTransactionConfig } from "drizzle-orm/pg-core";
-import { type BeginStatement, Connection, type Rows } from "./connection.ts";
+import { Connection, type Rows } from "./connection.ts";
 import { ConnectionPool, type PoolUse } from "./connection-pool.ts";
 import { isRetryable } from "./database-error.ts";
+import type { DatabaseTrace } from "./database-trace.ts";
 import { parseDatabaseUrl } from "./database-url.ts";
 import { createDb, type Db } from "./drizzle-client.ts";
 
@@ -25,8 +26,8 @@ export interface DatabaseSettings {
   patienceMs?: number;
   /** False where a proxy hands every transaction to another connection; true when left out. */
   prepare?: boolean;
-  /** Hears of every statement, also of those of pools apart. */
-  beginStatement?: BeginStatement | undefined;
+  /** Hears also of what pools apart are asked. */
+  trace?: DatabaseTrace | undefined;
 }
 
 /** A connection of one's own, for what lives in a session, such as an advisory lock. */
@@ -76,7 +77,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
     patienceMs: settings.patienceMs ?? 3_000,
     prepare: settings.prepare ?? true,
     connectTimeoutMs: CONNECT_TIMEOUT_MS,
-    beginStatement: settings.beginStatement,
+    trace: settings.trace,
   };
   const pool = new ConnectionPool(poolSettings);
   const withConnection = async <T>(use: (connection: Connection) => Promise<T>): Promise<T> => {
@@ -88,14 +89,14 @@ export function openDatabase(settings: DatabaseSettings): Database {
     }
   };
   return {
-    db: createDb(withConnection),
+    db: createDb(withConnection, settings.trace),
     // The caller names the columns that its own statement selects.
     sql: (strings, ...values) =>
       withConnection((each) => each.query(withPlaces(strings), values)) as Promise<Rows & never[]>,
     get use() {
       return pool.use;
     },
-    reserve: async () => reservedConnection(pool, await pool.lend()),
+    reserve: async () => reservedConnection(pool, await pool.lend(), settings.trace),
     async listen(channel, hear) {
       const connection = await Connection.open({ ...poolSettings, onNotification: hear });
       try {
@@ -104,7 +105,7 @@ export function openDatabase(settings: DatabaseSettings): Database {
         connection.destroy();
         throw error;
       }
-      return reservedConnection(pool, connection);
+      return reservedConnection(pool, connection, settings.trace);
     },
     apart: (own) => openDatabase({ ...settings, ...own }),
     close: () => pool.close(CLOSE_GRACE_MS),
@@ -135,11 +136,15 @@ function withPlaces(strings: TemplateStringsArray): string {
   return strings.reduce((text, part, index) => `${text}$${index}${part}`);
 }
 
-function reservedConnection(pool: ConnectionPool, connection: Connection): ReservedConnection {
+function reservedConnection(
+  pool: ConnectionPool,
+  connection: Connection,
+  trace: DatabaseTrace | undefined,
+): ReservedConnection {
   const loss = new AbortController();
   connection.onLost(() => loss.abort());
   return {
-    db: createDb((use) => use(connection)),
+    db: createDb((use) => use(connection), trace),
     lost: loss.signal,
     async release() {
       await connection.close();

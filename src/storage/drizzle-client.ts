@@ -3,6 +3,7 @@ import { drizzle, type PostgresJsDatabase, PostgresJsPreparedQuery } from "drizz
 import type { Sql } from "postgres";
 import type { Connection, Rows } from "./connection.ts";
 import { DatabaseUnavailable } from "./database-error.ts";
+import type { DatabaseTrace } from "./database-trace.ts";
 import * as schema from "./schema.ts";
 
 export type Db = PostgresJsDatabase<typeof schema>;
@@ -19,12 +20,15 @@ Object.defineProperty(PostgresJsPreparedQuery.prototype, "queryWithCache", {
 });
 
 /** A drizzle database each of whose queries, and each of whose transactions, borrows a connection. */
-export function createDb(withConnection: WithConnection): Db {
+export function createDb(withConnection: WithConnection, trace?: DatabaseTrace): Db {
   const run: RunQuery = (text, parameters, rows) =>
     withConnection((each) => each.query(text, parameters, rows));
   const client = {
     ...createClient(run),
-    begin: <T>(use: UseScope<T>) => runTransaction(withConnection, use),
+    begin<T>(use: UseScope<T>): Promise<T> {
+      const run = () => runTransaction(withConnection, use);
+      return trace === undefined ? run() : trace.transaction(run);
+    },
   };
   // drizzle calls `unsafe`, `begin`, `savepoint` and `options` of a client, nothing else.
   return drizzle(client as unknown as Sql, { schema });

@@ -1,5 +1,6 @@
 import { sql } from "drizzle-orm";
 import { Periodic } from "../runtime/periodic.ts";
+import { type AroundRound, unwatched } from "../runtime/round.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Database, Db } from "./database.ts";
 import { LeaderLock } from "./leader-lock.ts";
@@ -24,6 +25,7 @@ export class Pruner implements Service {
   readonly #lock: LeaderLock;
   readonly #rounds: Periodic;
   readonly #pauseMs: number;
+  readonly #around: AroundRound;
   #dueAtMs = Number.NEGATIVE_INFINITY;
 
   /** `shortestAgeMs`: what is kept so briefly is looked for as often. */
@@ -32,7 +34,9 @@ export class Pruner implements Service {
     steps: readonly PruneStep[],
     onError: (error: unknown) => void,
     shortestAgeMs = LONGEST_PAUSE_MS,
+    around: AroundRound = unwatched,
   ) {
+    this.#around = around;
     this.#steps = steps;
     this.#pauseMs = Math.min(LONGEST_PAUSE_MS, shortestAgeMs);
     this.#onError = onError;
@@ -61,15 +65,22 @@ export class Pruner implements Service {
       return;
     }
     this.#dueAtMs = performance.now() + this.#pauseMs;
-    for (const step of this.#steps) await this.#prune(db, step, stopping);
+    await this.#around(async () => {
+      let removed = 0;
+      for (const step of this.#steps) removed += await this.#prune(db, step, stopping);
+      return removed;
+    });
   }
 
-  /** What one step cannot remove keeps no other from its work. */
-  async #prune(db: Db, step: PruneStep, stopping: AbortSignal): Promise<void> {
+  /** What one step cannot remove keeps no other from its work. Resolves to how much was removed. */
+  async #prune(db: Db, step: PruneStep, stopping: AbortSignal): Promise<number> {
+    let removed = 0;
     try {
-      while (!stopping.aborted && (await step(db, BATCH_SIZE)) === BATCH_SIZE);
+      for (let batch = BATCH_SIZE; batch === BATCH_SIZE && !stopping.aborted; removed += batch)
+        batch = await step(db, BATCH_SIZE);
     } catch (error) {
       this.#onError(error);
     }
+    return removed;
   }
 }

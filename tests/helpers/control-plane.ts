@@ -72,7 +72,7 @@ export async function startControlPlane(
   tracing = await openTracing(tracingSettingsOf(config), (error) =>
     logger.warn({ err: error }, "spans could not be sent to the collector"),
   );
-  const database = openDatabase({ url, applicationName: "drover", beginStatement: tracing?.beginStatement });
+  const database = openDatabase({ url, applicationName: "drover", trace: tracing });
   const project = await ensureProject(database.db, newUuid(), "default");
   await ensureOperatorToken(database.db, project.id, dataDir);
   const controlPlane = createControlPlane(database, config, logger, undefined, tracing);

@@ -6,6 +6,7 @@ import { createConnectTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
+import { Severity } from "../../gen/drover/v1/error_report_pb.js";
 import { FleetService } from "../../gen/drover/v1/fleet_service_pb.js";
 import { readConfig } from "../../src/config.ts";
 import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
@@ -34,6 +35,8 @@ beforeAll(async () => {
       OTEL_EXPORTER_OTLP_TRACES_HEADERS: "x-signal=traces",
       OTEL_EXPORTER_OTLP_METRICS_PROTOCOL: "http/json",
       OTEL_METRIC_EXPORT_INTERVAL: "500",
+      // The pruner looks as often as that.
+      DROVER_RETENTION_ERRORS: "1s",
     },
   });
   native = openTransport(server, WAYS[0]);
@@ -134,6 +137,13 @@ describe.concurrent("a collector that answers", () => {
       spansOf(parent.traceId).find(({ name }) => name.startsWith("heartbeats")),
     );
     expect(batch.parentSpanId).toBe(call?.spanId);
+    const transaction = await waitFor(() =>
+      spansOf(parent.traceId).find(
+        ({ name, parentSpanId }) => name === "transaction" && parentSpanId === batch.spanId,
+      ),
+    );
+    const inside = spansOf(parent.traceId).filter(({ parentSpanId }) => parentSpanId === transaction.spanId);
+    expect(inside.map(({ name }) => name)).toEqual(expect.arrayContaining(["BEGIN", "COMMIT"]));
     // What the log tells of it names the trace.
     const line = server
       .output()
@@ -179,6 +189,39 @@ describe.concurrent("a collector that answers", () => {
     expect(spansOf(unrecorded.traceId)).toEqual([]);
     const sent = receiver.bodies.map(({ bytes }) => bytes.toString()).join("");
     expect(sent).not.toMatch(/drv_[a-z]{3}_/);
+  });
+
+  test("a pass is a part of its call, and each of its steps a part of it", async () => {
+    const parent = newParent();
+    const headers = authorized(parent.headers);
+    const passed = await fetch(`${server.httpUrl}/api/agents/anybody/heartbeat`, { method: "POST", headers });
+    expect(passed.status).toBe(200);
+    const method = "drover.v1.PassService/RunHeartbeatPass";
+    const spans = await traceWith(parent.traceId, method);
+    const named = (wanted: string) => spans.find(({ name }) => name === wanted);
+    expect(named("pass")?.parentSpanId).toBe(named(method)?.spanId);
+    for (const step of ["step sync", "step reconcile"])
+      expect(named(step)?.parentSpanId).toBe(named("pass")?.spanId);
+  });
+
+  test("what the server does by itself is a trace where there was something to do", async () => {
+    const { token, name } = await enroll(server, native);
+    const agent = createClient(AgentService, native);
+    const error = { severity: Severity.MINOR, message: "soon forgotten" };
+    await agent.reportError(error, { headers: { authorization: `Bearer ${token}` } });
+    await createClient(FleetService, native).drainAgent({ agent: name }, { headers: authorized({}) });
+    for (const work of ["number events", "sweep", "prune"]) {
+      const [root] = await waitFor(() => {
+        const found = receiver.spans.filter((span) => span.name === work);
+        return found.length > 0 && found;
+      });
+      expect(root?.parentSpanId).toBeUndefined();
+      expect(Number(root?.attributes["drover.count"])).toBeGreaterThan(0);
+      expect(spansOf(root?.traceId ?? "").filter(isStatement).length).toBeGreaterThan(0);
+    }
+    // Rounds come many times a second, and nearly all find nothing.
+    const counts = receiver.spans.flatMap(({ attributes }) => attributes["drover.count"] ?? []);
+    expect(counts.every((count) => Number(count) > 0)).toBe(true);
   });
 
   test("metrics are sent as well", async () => {
@@ -266,6 +309,43 @@ test.each([
     expect(["0", "1", "2"].map((name) => names.filter((one) => one === name).length)).toEqual(expected);
   },
 );
+
+test("of rounds of work those are told that did something or failed, and ten a second of them", async () => {
+  const collector = await startOtlpReceiver();
+  const settings = { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url, OTEL_EXPORTER_OTLP_PROTOCOL: "http/json" };
+  const tracing = await openTracing(tracingSettingsOf(readConfig(settings, {})), (error) => {
+    throw error;
+  });
+  const statement = async (count: number) => {
+    tracing?.beginStatement("SELECT 1")?.();
+    return count;
+  };
+  const around = (name: string) => tracing?.background(name) ?? ((round) => round());
+  expect(await around("idle")(() => statement(0))).toBe(0);
+  expect(await around("busy")(() => statement(3))).toBe(3);
+  const failing = around("failing")(async () => {
+    await statement(0);
+    throw new RangeError("broken");
+  });
+  await expect(failing).rejects.toThrow("broken");
+  const often = around("often");
+  const began = Math.floor(performance.now() / 1000);
+  for (let n = 0; n < 50; n++) await often(() => statement(1));
+  const seconds = Math.floor(performance.now() / 1000) - began + 1;
+  await tracing?.stop();
+  await collector.close();
+  const named = (name: string) => collector.spans.filter((span) => span.name === name);
+  expect(named("idle")).toEqual([]);
+  expect(named("busy")).toMatchObject([{ attributes: { "drover.count": 3 }, status: { code: 0 } }]);
+  expect(named("failing")).toMatchObject([
+    { attributes: { "error.type": "RangeError" }, status: { code: 2 } },
+  ]);
+  expect(named("often").length).toBeGreaterThanOrEqual(10);
+  expect(named("often").length).toBeLessThanOrEqual(10 * seconds);
+  const roots = ["busy", "failing", "often"].flatMap((name) => named(name).map(({ spanId }) => spanId));
+  const parents = named("SELECT").map(({ parentSpanId }) => parentSpanId);
+  expect(parents.sort()).toEqual(roots.sort());
+});
 
 test("the log is sent with its traces' ids and without secrets", async () => {
   const collector = await startOtlpReceiver();
