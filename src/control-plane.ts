@@ -117,6 +117,7 @@ import { findSchemaProblem } from "./storage/migrate.ts";
 import { Notifications } from "./storage/notifications.ts";
 import { Pruner } from "./storage/pruner.ts";
 import { createBatchRpc } from "./tasks/batch-rpc.ts";
+import { ClaimService } from "./tasks/claim-service.ts";
 import { ClaimWriter } from "./tasks/claim-writer.ts";
 import { CompletionWriter } from "./tasks/completion-writer.ts";
 import type { ReportUnhandled } from "./tasks/end-attempts.ts";
@@ -394,6 +395,7 @@ interface Tasks {
   rules: TaskRules;
   waiting: WaitingClaims;
   held: HeldTasks;
+  claims: ClaimService;
   loans: LoanService;
   writers: { claims: ClaimWriter; completions: CompletionWriter };
   unhandled: ReportUnhandled;
@@ -432,11 +434,12 @@ function createTasks(
     completions: new CompletionWriter(db, announce, tracing),
   };
   const onCordoned = (changes: readonly CordonChange[]) => logCordons(logger, changes);
-  const loans = new LoanService(db, rules, waiting, writers, onCordoned);
+  const claims = new ClaimService(db, rules, waiting, writers.claims);
+  const loans = new LoanService(db, rules, waiting, writers.completions, onCordoned);
   const quotas = new Quotas(db, quotaSettingsOf(config), (error) =>
     logger.warn({ err: error }, "errors were not counted for their quotas; it is tried again"),
   );
-  return { rules, waiting, held, loans, writers, unhandled, quotas };
+  return { rules, waiting, held, claims, loans, writers, unhandled, quotas };
 }
 
 function createHousekeeping(
@@ -524,7 +527,7 @@ function createStreams(database: Database, tasks: Tasks, report: ReportProblem):
   const open = new OpenStreams(db, (error) =>
     report("the tokens of open streams were not looked at; it is tried again", error),
   );
-  const source = createTaskSource(tasks.loans, claimSources(db));
+  const source = createTaskSource(tasks.claims, tasks.loans, claimSources(db));
   const assigner = new Assigner(source, (error) => report("a claim for a stream failed", error));
   const commands = createCommandSource(new CommandService(db));
   const slots = new SlotCount((agentId) => registry.roomOf(agentId));
@@ -627,7 +630,9 @@ function createServices(
   const calls = {
     ...createHeartbeatRpc(heartbeats, held, pacer),
     ...createReportErrorRpc(db, (tx, agent, taskId) => held.findHeld(tx, agent, taskId), quotas),
-    ...createLoanRpc(tasks.loans, (agentId, max, claim) => streams.slots.claim(agentId, max, claim)),
+    ...createLoanRpc(tasks.claims, tasks.loans, (agentId, max, claim) =>
+      streams.slots.claim(agentId, max, claim),
+    ),
     ...createLeaveRpc(db, held, ({ project, agentName: agent }, { from, to, reason }) =>
       logger.info({ project, agent, from, to, reason }, "agent liveness changed"),
     ),

@@ -1,6 +1,7 @@
 import type { Task } from "../../gen/drover/v1/task_pb.js";
 import type { AgentCaller } from "../identity/caller.ts";
 import { parseId } from "../runtime/resource-id.ts";
+import type { ClaimService } from "../tasks/claim-service.ts";
 import type { LoanService } from "../tasks/loan-service.ts";
 import type { Holder } from "../tasks/loan-store.ts";
 import type { Offer } from "../tasks/match-task.ts";
@@ -27,12 +28,13 @@ export interface Claimed {
 
 /** Assignments are claims that the server makes for the agent. */
 export function createTaskSource(
+  claims: ClaimService,
   loans: LoanService,
   sources: Pick<TaskSource, "findDue" | "readOffers">,
 ): TaskSource {
   return {
     async claim(caller, wish) {
-      const { tasks, offer } = await loans.claimNow(caller, wish);
+      const { tasks, offer } = await claims.claimNow(caller, wish);
       return { tasks: tasks.map(taskToMessage), offer };
     },
     ...sources,

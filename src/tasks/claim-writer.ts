@@ -1,5 +1,6 @@
 import type { AgentCaller } from "../identity/caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
+import { inCall } from "../observability/call-scope.ts";
 import type { Origin, Tracing } from "../observability/tracing.ts";
 import { type Batched, CoalescingBatcher, type Outcome, type Settle } from "../runtime/coalescing-batcher.ts";
 import { Refusal } from "../runtime/refusal.ts";
@@ -72,7 +73,7 @@ export class ClaimWriter implements Service {
     this.#batcher = new CoalescingBatcher({
       keyOf: ({ caller }) => caller.agentId,
       folds: () => false,
-      flush: (batch, settle) => this.#flushTraced(batch, settle),
+      flush: (batch, settle) => inCall(undefined, () => this.#flushTraced(batch, settle)),
       gatherMs: GATHER_MS,
       maxBatch: BATCH,
       maxInFlight: BATCHES_AT_ONCE,

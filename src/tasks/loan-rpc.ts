@@ -13,6 +13,7 @@ import { callerWithRole } from "../identity/caller.ts";
 import { packJson } from "../runtime/json-value.ts";
 import { invalidField } from "../runtime/refusal.ts";
 import type { JsonObject } from "../storage/schema.ts";
+import type { ClaimService } from "./claim-service.ts";
 import type { LoanService } from "./loan-service.ts";
 import { taskToMessage } from "./task-message.ts";
 import { taskUuid } from "./task-rpc.ts";
@@ -34,7 +35,7 @@ export type CountClaim = (
 ) => Promise<TaskRecord[]>;
 
 /** What agents do with tasks. */
-export function createLoanRpc(loans: LoanService, count: CountClaim): LoanRpc {
+export function createLoanRpc(claims: ClaimService, loans: LoanService, count: CountClaim): LoanRpc {
   return {
     async claimTasks(request, context) {
       const caller = callerWithRole(context, "agent");
@@ -45,7 +46,7 @@ export function createLoanRpc(loans: LoanService, count: CountClaim): LoanRpc {
         context.signal.throwIfAborted();
         // For nothing nobody waits; but what an earlier call of this request_id brought is still told.
         const wish = { kinds, max: most, waitMs: most === 0 ? 0 : waitMs, once };
-        return await loans.claim(caller, wish, context.signal);
+        return await claims.claim(caller, wish, context.signal);
       });
       return { tasks: tasks.map(taskToMessage) };
     },

@@ -22,7 +22,7 @@ const enroll = (count: number, prefix: string, offers: readonly Offer[] = []) =>
 
 /** Claims that are made at once meet in one transaction; tells what came of each, in their order. */
 async function claimAtOnce(agents: readonly AgentCaller[], kind: string, max = 1) {
-  const claims = agents.map((agent) => fixture.loans.claimNow(agent, { kinds: [kind], max }));
+  const claims = agents.map((agent) => fixture.claims.claimNow(agent, { kinds: [kind], max }));
   return await Promise.all(
     claims.map((claim) =>
       claim.then(

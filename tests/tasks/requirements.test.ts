@@ -2,9 +2,8 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { AgentCaller } from "../../src/identity/caller.ts";
 import { type Database, type Db, inTransaction, openDatabase } from "../../src/storage/database.ts";
+import { ClaimService } from "../../src/tasks/claim-service.ts";
 import { ClaimWriter } from "../../src/tasks/claim-writer.ts";
-import { CompletionWriter } from "../../src/tasks/completion-writer.ts";
-import { LoanService } from "../../src/tasks/loan-service.ts";
 import type { Requirements } from "../../src/tasks/match-task.ts";
 import { matchTask, meets } from "../../src/tasks/match-task.ts";
 import { forgetUnusedRequirementSets, requirementSetId } from "../../src/tasks/requirement-store.ts";
@@ -74,10 +73,9 @@ async function alone(use: (database: Database) => Promise<void>): Promise<void> 
 /** What takes up to five tasks for the agent, of any kind. */
 function claimsOn(db: Db, agent: AgentCaller): () => Promise<TaskRecord[]> {
   const { rules, waiting } = fixture;
-  const completions = new CompletionWriter(db, (changes) => waiting.announce(changes));
-  const claims = new ClaimWriter(db, rules, (changes) => waiting.announce(changes));
-  const loans = new LoanService(db, rules, waiting, { claims, completions });
-  return async () => (await loans.claimNow(agent, { kinds: [], max: 5 })).tasks;
+  const writer = new ClaimWriter(db, rules, (changes) => waiting.announce(changes));
+  const claims = new ClaimService(db, rules, waiting, writer);
+  return async () => (await claims.claimNow(agent, { kinds: [], max: 5 })).tasks;
 }
 
 /** Pages of the table and its indexes that statements have looked at, as far as they have told. */
@@ -138,7 +136,7 @@ test("a claim looks tasks up by their ids, also where the statistics know of non
 
 describe("a claim that waits", () => {
   const wait = (agent: Parameters<TaskFixture["claim"]>[0], kind: string) =>
-    fixture.loans.claim(agent, { kinds: [kind], max: 1, waitMs: 20_000 }, forever);
+    fixture.claims.claim(agent, { kinds: [kind], max: 1, waitMs: 20_000 }, forever);
 
   test("is woken for what its agent may run, and no other is in its place", async () => {
     const able = { capabilities: ["cuda"], labels: {} };

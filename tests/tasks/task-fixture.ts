@@ -7,6 +7,7 @@ import { ensureProject } from "../../src/projects/project-store.ts";
 import { Quotas } from "../../src/quotas/quotas.ts";
 import { newUuid } from "../../src/runtime/resource-id.ts";
 import { type Database, inTransaction, openDatabase } from "../../src/storage/database.ts";
+import { ClaimService } from "../../src/tasks/claim-service.ts";
 import { ClaimWriter } from "../../src/tasks/claim-writer.ts";
 import { CompletionWriter } from "../../src/tasks/completion-writer.ts";
 import type { Spared } from "../../src/tasks/give-back.ts";
@@ -14,6 +15,7 @@ import { HeldTasks } from "../../src/tasks/held-tasks.ts";
 import { LoanService } from "../../src/tasks/loan-service.ts";
 import { NO_REQUIREMENTS, type Offer } from "../../src/tasks/match-task.ts";
 import { findDue } from "../../src/tasks/requirement-store.ts";
+import type { TaskChange } from "../../src/tasks/task-change.ts";
 import type { TaskRules } from "../../src/tasks/task-rules.ts";
 import { createTask, type NewTaskWish, type ShownTask, showTask } from "../../src/tasks/task-service.ts";
 import { WaitingClaims } from "../../src/tasks/waiting-claims.ts";
@@ -29,6 +31,7 @@ export interface TaskFixture {
   projectId: string;
   operator: OperatorCaller;
   rules: TaskRules;
+  claims: ClaimService;
   loans: LoanService;
   held: HeldTasks;
   waiting: WaitingClaims;
@@ -41,7 +44,7 @@ export interface TaskFixture {
   add(wish?: Partial<NewTaskWish>): Promise<string>;
   show(taskId: string): Promise<ShownTask>;
   /** Claims without waiting. */
-  claim(agent: AgentCaller, max?: number, kinds?: string[]): ReturnType<LoanService["claim"]>;
+  claim(agent: AgentCaller, max?: number, kinds?: string[]): ReturnType<ClaimService["claim"]>;
   /** A heartbeat without a session. */
   beat(
     agent: AgentCaller,
@@ -74,10 +77,9 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     agentGone: () => {},
     linkDropped: (_agent: AgentCaller, claim: { taskId: string }) => void droppedLinks.push(claim.taskId),
   };
-  const loans = new LoanService(db, allRules, waiting, {
-    claims: new ClaimWriter(db, allRules, (changes) => waiting.announce(changes)),
-    completions: new CompletionWriter(db, (changes) => waiting.announce(changes)),
-  });
+  const announce = (changes: readonly TaskChange[]) => waiting.announce(changes);
+  const claims = new ClaimService(db, allRules, waiting, new ClaimWriter(db, allRules, announce));
+  const loans = new LoanService(db, allRules, waiting, new CompletionWriter(db, announce));
   const unlimited = { errorsPerAgent: 0, errors: 0, pendingTasks: 0, payloadBytes: 0 };
   const quotas = new Quotas(db, unlimited, () => {});
   const writer = new HeartbeatWriter(
@@ -101,6 +103,7 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     projectId,
     operator,
     rules: allRules,
+    claims,
     loans,
     held,
     waiting,
@@ -140,7 +143,7 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     },
     show: (taskId) => showTask(db, projectId, taskId),
     claim: (agent, max = 1, kinds = []) =>
-      loans.claim(agent, { kinds, max, waitMs: 0 }, new AbortController().signal),
+      claims.claim(agent, { kinds, max, waitMs: 0 }, new AbortController().signal),
     beat: (agent, more = {}) =>
       heartbeats.beat(
         agent,

@@ -10,7 +10,7 @@ beforeEach(async () => {
 afterEach(() => fixture.stop());
 
 const wait = (agent: AgentCaller, kinds: string[] = [], waitMs = 20_000, signal = forever) =>
-  fixture.loans.claim(agent, { kinds, max: 1, waitMs }, signal);
+  fixture.claims.claim(agent, { kinds, max: 1, waitMs }, signal);
 
 /** Resolves when nobody is in the middle of a look: each claim has found nothing and waits. */
 async function settled() {
