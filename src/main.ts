@@ -10,6 +10,7 @@ import { createLogger, type Logger, readable } from "./observability/logger.ts";
 import { openTracing, type Tracing, traceFields } from "./observability/tracing.ts";
 import { ensureProject } from "./projects/project-store.ts";
 import { newUuid } from "./runtime/resource-id.ts";
+import { type ServerAddresses, ServerFile } from "./server-file.ts";
 import { type Database, openDatabase } from "./storage/database.ts";
 import { migrateDatabase } from "./storage/migrate.ts";
 import { createPostgres } from "./storage/postgres.ts";
@@ -37,14 +38,17 @@ export async function serve(flags: FlagValues): Promise<void> {
     const project = await ensureProject(database.db, newUuid(), DEFAULT_PROJECT);
     const tokenFile = await ensureOperatorToken(database.db, project.id, resolve(config.dataDir));
     const controlPlane = createControlPlane(database, config, logger, tls, tracing);
+    const serverFile = new ServerFile(resolve(config.dataDir), logger);
     try {
       await controlPlane.start();
+      await serverFile.write(reachable(controlPlane.addresses, config));
       announce(controlPlane.addresses, config, tokenFile);
-      announceDashboard(controlPlane.addresses.http, config, controlPlane.signInCode(project.id));
+      announceDashboard(controlPlane.addresses, config, controlPlane.signInCode(project.id));
       await stopRequested;
       console.log("Stopping.");
       giveUpStopping(logger);
     } finally {
+      await serverFile.remove();
       await controlPlane.stop();
     }
   };
@@ -161,8 +165,13 @@ function giveUpStopping(logger: Logger): void {
   }, STOP_DEADLINE_MS).unref();
 }
 
+interface Address {
+  host: string;
+  port: number;
+}
+
 function announce(
-  addresses: { http: { host: string; port: number }; grpc: { host: string; port: number } },
+  addresses: { http: Address; grpc: Address },
   config: Config,
   tokenFile: string | undefined,
 ): void {
@@ -178,17 +187,21 @@ function announce(
 }
 
 /** The code stands in the fragment, which browsers keep to themselves: no request and no log carries it. */
-function announceDashboard(
-  { host, port }: { host: string; port: number },
-  { tlsCert }: Config,
-  code: string,
-): void {
-  const anywhere = host === "0.0.0.0" || host === "::";
-  const address = printAddress({ host: anywhere ? "127.0.0.1" : host, port });
-  const scheme = tlsCert === undefined ? "http" : "https";
-  console.log(`Dashboard: ${scheme}://${address}/#/sign-in/${code} (signs in once, within 15 minutes)`);
+function announceDashboard(addresses: { http: Address; grpc: Address }, config: Config, code: string): void {
+  const { http } = reachable(addresses, config);
+  console.log(`Dashboard: ${http}/#/sign-in/${code} (signs in once, within 15 minutes)`);
 }
 
-function printAddress({ host, port }: { host: string; port: number }): string {
+/** The addresses by which this machine reaches them: one that stands for all of its own cannot be connected to. */
+function reachable(addresses: { http: Address; grpc: Address }, { tlsCert }: Config): ServerAddresses {
+  const scheme = tlsCert === undefined ? "http" : "https";
+  const baseOf = ({ host, port }: Address): string => {
+    const reached = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
+    return `${scheme}://${printAddress({ host: reached, port })}`;
+  };
+  return { http: baseOf(addresses.http), grpc: baseOf(addresses.grpc) };
+}
+
+function printAddress({ host, port }: Address): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -38,6 +38,7 @@ const floors: Record<string, number> = {
   "main.ts": 5,
   "control-plane.ts": 5,
   "server-metrics.ts": 5,
+  "server-file.ts": 5,
   "config.ts": 5,
   "setting-rule.ts": 5,
   "telemetry-settings.ts": 5,

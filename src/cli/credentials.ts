@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Failure, usageFailure } from "./failure.ts";
+import { runningServer } from "./server-file.ts";
 import { readTlsOptions, type TlsFlags, type TlsOptions } from "./tls-options.ts";
 
 /** Where a token came from, in words for people; never the token itself. */
@@ -36,13 +37,13 @@ const KEPT_HERE =
   "DROVER_DATA_DIR (unless it is set, .drover/operator.token goes to loopback addresses only)";
 const DEFAULT_URL = "http://127.0.0.1:8080";
 
-/** Settles server, token and project: flags win over the environment, and that over the data directory's operator.token. */
+/** Settles server, token and project: flags win over the environment, and that over what a server left in its data directory. */
 export function resolveConnection(
   flags: CredentialFlags,
   environment: Environment,
   operatorToken: "offered" | "withheld" = "offered",
 ): Connection {
-  const [url, ...others] = baseUrls(flags.url ?? [filled(environment.DROVER_URL) ?? DEFAULT_URL]);
+  const [url, ...others] = baseUrls(flags.url ?? [filled(environment.DROVER_URL) ?? urlHere(environment)]);
   const project = flags.project ?? filled(environment.DROVER_PROJECT);
   const tls = readTlsOptions(flags, environment);
   const looked = ["--token", "DROVER_TOKEN"];
@@ -53,6 +54,10 @@ export function resolveConnection(
   if (file === undefined)
     return { url, others, token: undefined, project, tls, looked: [...looked, KEPT_HERE] };
   return { url, others, token: tokenIn(file), project, tls, looked: [...looked, file] };
+}
+
+function urlHere(environment: Environment): string {
+  return runningServer(environment)?.http ?? DEFAULT_URL;
 }
 
 function givenToken(flags: CredentialFlags, environment: Environment): TokenSource | undefined {

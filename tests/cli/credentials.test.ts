@@ -1,8 +1,11 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { resolveConnection } from "../../src/cli/credentials.ts";
+import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
+import { createLogger } from "../../src/observability/logger.ts";
+import { ServerFile } from "../../src/server-file.ts";
 import { runInProcess } from "../helpers/run-in-process.ts";
 import { fakeServer } from "./with-fake-server.ts";
 
@@ -44,6 +47,25 @@ describe("server, token and project", () => {
       token: { token: "drv_opr_file", from: join(DROVER_DATA_DIR, "operator.token") },
       project: undefined,
     });
+  });
+
+  it("find the server that runs on the data directory, and none that was killed or has stopped", async () => {
+    const DROVER_DATA_DIR = dataDir("drv_opr_file");
+    const found = () => resolveConnection({}, { DROVER_DATA_DIR }).url;
+    const file = new ServerFile(DROVER_DATA_DIR, createLogger({ level: "silent", scrub: scrubJson }));
+    await file.write({ http: "http://127.0.0.1:4711", grpc: "http://127.0.0.1:4712" });
+    expect(found()).toBe("http://127.0.0.1:4711");
+    expect(resolveConnection({}, { DROVER_DATA_DIR, DROVER_URL: "http://env:1" }).url).toBe("http://env:1");
+    const path = join(DROVER_DATA_DIR, "server.json");
+    // Beyond the largest number that a process has.
+    const killed = readFileSync(path, "utf8").replace(`${process.pid}`, "4194305");
+    writeFileSync(path, killed);
+    expect(found()).toBe("http://127.0.0.1:8080");
+    await file.remove();
+    expect(readFileSync(path, "utf8")).toBe(killed);
+    await file.write({ http: "http://127.0.0.1:4711", grpc: "http://127.0.0.1:4712" });
+    await file.remove();
+    expect(existsSync(path)).toBe(false);
   });
 
   it("take an empty variable as none", () => {

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import { connectFleet } from "../helpers/fleet-api.ts";
 import { openRawSql } from "../helpers/raw-sql.ts";
+import { runInProcess } from "../helpers/run-in-process.ts";
 import { type ServerProcess, startServer } from "../helpers/server-process.ts";
 import { createTestDatabase, type TestDatabase } from "../helpers/test-database.ts";
 
@@ -23,6 +24,12 @@ describe("the server's own operator token", () => {
     expect((await sql`SELECT 1 FROM tokens`).length).toBe(1);
     expect((await sql`SELECT 1 FROM projects`).length).toBe(1);
     await sql.end();
+    // With the token stands where its server is.
+    const [keeper] = servers.filter(({ operatorToken }) => operatorToken !== undefined);
+    const ran = await runInProcess(["projects", "--json"], {
+      env: { DROVER_DATA_DIR: keeper?.dataDir ?? "" },
+    });
+    expect(JSON.parse(ran.stdout)).toMatchObject({ projects: [{ name: "default" }] });
     for (const server of servers) {
       const fleet = connectFleet(server);
       expect((await fleet.operator(tokens[0] ?? "").projects.listProjects({})).projects.length).toBe(1);

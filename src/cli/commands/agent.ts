@@ -16,6 +16,7 @@ import { leaveOnSignals } from "../agent-run/leave-on-signals.ts";
 import { integerBetween, repeated, repeatedLabel } from "../arguments.ts";
 import { surviveBrokenPipe } from "../broken-pipe.ts";
 import { usageFailure } from "../failure.ts";
+import { runningServer } from "../server-file.ts";
 import { readTlsOptions, type TlsFlags } from "../tls-options.ts";
 
 const DEFAULT_URL = "http://127.0.0.1:9090";
@@ -142,7 +143,8 @@ function repeatedCommand(
 /** The fast lane before the port of all protocols, and what a flag names before the environment. */
 function serverUrls(flags: RunFlags, environment: NodeJS.ProcessEnv): string[] {
   const { DROVER_GRPC_URL, DROVER_URL } = environment;
-  const named = flags.grpcUrl ?? flags.url ?? [DROVER_GRPC_URL || DROVER_URL || DEFAULT_URL];
+  const inEnvironment = DROVER_GRPC_URL || DROVER_URL || runningServer(environment)?.grpc || DEFAULT_URL;
+  const named = flags.grpcUrl ?? flags.url ?? [inEnvironment];
   const flag = flags.grpcUrl === undefined && flags.url !== undefined ? "--url" : "--grpc-url";
   return named.flatMap((text) => text.split(",")).map((text) => serverUrl(text.trim(), flag));
 }
