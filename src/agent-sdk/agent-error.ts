@@ -1,7 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { codeNames } from "../runtime/code-name.ts";
-import { sayTlsFailure } from "./connection-failure.ts";
+import { connectionFailureOf, type Destination } from "./connection-failure.ts";
 
 /** Why the server did not do what it was asked, or why it could not be asked; plain data, so that threads can pass it on. */
 export interface CallRefusal {
@@ -36,12 +36,24 @@ export function statusName(code: Code): string {
   return known[code] ?? codeNames[Code.Unknown];
 }
 
-/** What an error of a call says, and how long it asks to be left alone (in milliseconds, 0 if it does not). */
-export function refusalOf(error: unknown): CallRefusal & { readonly retryAfterMs: number } {
+/**
+ * What an error of a call says, by a connection that led there, and how long it asks to be left alone (in milliseconds,
+ * 0 if it does not).
+ */
+export function refusalOf(
+  error: unknown,
+  destination: Destination,
+): CallRefusal & { readonly retryAfterMs: number } {
   const { code, rawMessage, details } = ConnectError.from(error, Code.Unavailable);
   const isKnown = details.length > 0 && error instanceof ConnectError;
   const reason = isKnown ? (error.findDetails(ErrorInfoSchema)[0]?.reason ?? "") : "";
   const retry = isKnown ? error.findDetails(RetryInfoSchema)[0]?.retryDelay : undefined;
   const retryAfterMs = retry === undefined ? 0 : Number(retry.seconds) * 1000 + retry.nanos / 1e6;
-  return { code, reason, message: sayTlsFailure(error) ?? rawMessage, retryAfterMs };
+  const failure = connectionFailureOf(error, destination);
+  return {
+    code: failure?.isAway ? Code.Unavailable : code,
+    reason,
+    message: failure?.message ?? rawMessage,
+    retryAfterMs,
+  };
 }

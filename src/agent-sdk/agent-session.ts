@@ -1,7 +1,7 @@
 import { Code } from "@connectrpc/connect";
 import type { Command, HeartbeatResponse, SessionResponse } from "../../gen/drover/v1/agent_service_pb.js";
 import { assertNever } from "../runtime/assert-never.ts";
-import { type CallRefusal, refusalOf } from "./agent-error.ts";
+import { AgentError, type CallRefusal, refusalOf } from "./agent-error.ts";
 import { CommandInbox, type Obedience } from "./command-inbox.ts";
 import { type AgentProfile, bearer, openConnection, type ServerOptions } from "./connection-options.ts";
 import type { ConnectionState } from "./connection-state.ts";
@@ -302,21 +302,24 @@ export class AgentSession {
     try {
       if (await this.#rotateToken()) return { kind: "reconnect" };
     } catch (error) {
-      const { code } = refusalOf(error);
+      const code = error instanceof AgentError ? error.code : undefined;
       if (code === Code.Unauthenticated || code === Code.PermissionDenied)
         return { kind: "stop", end: { kind: "refused", refusal: because } };
     }
     return { kind: "wait", because, atLeastMs: 0 };
   }
 
-  /** Asks for a new token by a call of its own; true once it is stored and may be used. */
+  /** Asks for a new token by a call of its own; true once it is stored and may be used. Throws AgentError. */
   async #rotateToken(): Promise<boolean> {
-    const connection = openConnection(this.#servers.current);
+    const server = this.#servers.current;
+    const connection = openConnection(server);
     const { openMs } = this.#settings.timing;
     const headers = bearer(this.#tokens.best.token);
     try {
       const { secret } = await connection.client.rotateToken({}, { headers, timeoutMs: openMs });
       return await this.#tokens.offer(secret);
+    } catch (error) {
+      throw new AgentError(refusalOf(error, { url: server.url, answered: false }), error);
     } finally {
       connection.close();
     }
@@ -366,7 +369,7 @@ export class AgentSession {
       this.#move("a new token is to be used", false);
       return "done";
     } catch (error) {
-      this.#notice(`The token was not rotated, and it is tried again: ${refusalOf(error).message}`);
+      this.#notice(`The token was not rotated, and it is tried again: ${wordsOf(error)}`);
       return "later";
     }
   }
@@ -425,4 +428,8 @@ export class AgentSession {
   #notice(text: string): void {
     this.#tell({ kind: "notice", text });
   }
+}
+
+function wordsOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

@@ -45,11 +45,23 @@ const PING_INTERVAL_MS = 20_000;
 const PING_TIMEOUT_MS = 10_000;
 
 /**
+ * A connection raises an error for each piece of what it cannot read, and its manager hears the first alone: the second
+ * would be nobody's, and end the process.
+ */
+class SessionManager extends Http2SessionManager {
+  override async request(...request: Parameters<Http2SessionManager["request"]>) {
+    const stream = await super.request(...request);
+    stream.session?.on("error", () => undefined);
+    return stream;
+  }
+}
+
+/**
  * Prepares a connection that is used for one session stream or one call, and closed with it: what was broken about
  * one is never carried into the next.
  */
 export function openConnection({ url, tls }: ServerAddress): OpenConnection {
-  const sessionManager = new Http2SessionManager(
+  const sessionManager = new SessionManager(
     url,
     { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS },
     tls === undefined ? {} : { ...tls },

@@ -51,7 +51,7 @@ async function enrollAt(server: ServerAddress, options: EnrollOptions): Promise<
     );
     return secret;
   } catch (error) {
-    throw new AgentError(refusalOf(error), error);
+    throw new AgentError(refusalOf(error, { url: server.url, answered: false }), error);
   } finally {
     connection.close();
   }

@@ -72,7 +72,7 @@ export class SessionStream {
   async run(hear: (response: SessionResponse) => void): Promise<StreamEnd> {
     const { server, token, bootId, helloId, openMs } = this.#options;
     const connection = openConnection(server);
-    const late = setTimeout(() => this.giveUp("The server gave no welcome in time."), openMs);
+    const late = setTimeout(() => this.giveUp(`${server.url} gave no answer in time.`), openMs);
     this.queue.push(
       create(SessionRequestSchema, { id: helloId, message: { case: "hello", value: { bootId } } }),
     );
@@ -90,16 +90,17 @@ export class SessionStream {
       }
       return this.#wanted ?? { kind: "over" };
     } catch (error) {
-      return this.#wanted ?? failed(signal.aborted ? signal.reason : error);
+      return this.#wanted ?? this.#failed(signal.aborted ? signal.reason : error);
     } finally {
       clearTimeout(late);
       this.queue.end();
       connection.close();
     }
   }
-}
 
-function failed(error: unknown): StreamEnd {
-  const { retryAfterMs, ...refusal } = refusalOf(error);
-  return { kind: "failed", refusal, retryAfterMs };
+  #failed(error: unknown): StreamEnd {
+    const { url } = this.#options.server;
+    const { retryAfterMs, ...refusal } = refusalOf(error, { url, answered: this.isWelcomed });
+    return { kind: "failed", refusal, retryAfterMs };
+  }
 }

@@ -1,6 +1,7 @@
 import type { AgentEvent, WorkTask } from "../../agent-sdk/agent-client.ts";
 import { note, printJson } from "../output.ts";
 import { escapeForTerminal, fitText } from "../terminal-text.ts";
+import { wordsOfEvent } from "./event-words.ts";
 
 // Where nobody watches a line change, a task's progress is worth a line now and then.
 const LINE_EVERY_MS = 5000;
@@ -27,7 +28,7 @@ export class AgentDisplay {
     if (event.kind === "taskProgress") this.#showProgress(event.task, event.progress, event.detail);
     else {
       if ("task" in event) this.#forget(event);
-      const text = wordsOf(event);
+      const text = wordsOfEvent(event);
       if (text !== undefined) this.line(text);
     }
   }
@@ -76,45 +77,6 @@ export class AgentDisplay {
     if (this.#terminal === undefined || all === "") return;
     this.#terminal.write(fitText(escapeForTerminal(all), (this.#terminal.columns ?? 80) - 1));
     this.#hasStatusLine = true;
-  }
-}
-
-type LineEvent = Exclude<AgentEvent, { kind: "taskProgress" }>;
-
-function wordsOf(event: LineEvent): string | undefined {
-  switch (event.kind) {
-    case "state":
-      return wordsOfState(event.state);
-    case "notice":
-      return event.text;
-    case "shutDown":
-      return `The server asks this agent to end${event.why === "" ? "" : `: ${event.why}`}. It takes no more tasks, and leaves when what is under way has come to its end.`;
-    case "taskBegan":
-      return `${event.task.id} begins: ${event.task.kind}, attempt ${event.task.attempt}.`;
-    case "taskStopping":
-      return `${event.task.id} is stopped: ${event.why.message}`;
-    case "taskEnded":
-      return event.outcome.kind === "complete"
-        ? `${event.task.id} succeeded.`
-        : `${event.task.id} failed: ${event.outcome.message}`;
-    case "taskRefused":
-      return `${event.task.id}: its result does not count: ${event.message}${event.reason === "" ? "" : ` (${event.reason})`}`;
-    case "taskDropped":
-      return `${event.task.id} was given up.`;
-  }
-}
-
-function wordsOfState(state: Extract<AgentEvent, { kind: "state" }>["state"]): string | undefined {
-  switch (state.kind) {
-    case "live":
-      return `Connected to ${state.server}; a heartbeat every ${state.intervalMs / 1000} s.`;
-    case "waiting":
-      return `Not connected: ${state.because.message} Trying ${state.server} in ${(state.delayMs / 1000).toFixed(1)} s.`;
-    case "moving":
-      return `Connecting anew: ${state.why}.`;
-    case "connecting":
-    case "ended":
-      return undefined;
   }
 }
 

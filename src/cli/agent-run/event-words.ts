@@ -1,0 +1,47 @@
+import type { AgentEvent } from "../../agent-sdk/agent-client.ts";
+
+type LineEvent = Exclude<AgentEvent, { kind: "taskProgress" }>;
+
+/** What happened, as a line for people; undefined where it is not worth one. */
+export function wordsOfEvent(event: LineEvent): string | undefined {
+  switch (event.kind) {
+    case "state":
+      return wordsOfState(event.state);
+    case "notice":
+      return event.text;
+    case "shutDown":
+      return `The server asks this agent to end${event.why === "" ? "" : `: ${event.why}`}. It takes no more tasks, and leaves when what is under way has come to its end.`;
+    case "taskBegan":
+      return `${event.task.id} begins: ${event.task.kind}, attempt ${event.task.attempt}.`;
+    case "taskStopping":
+      return `${event.task.id} is stopped: ${event.why.message}`;
+    case "taskEnded":
+      return event.outcome.kind === "complete"
+        ? `${event.task.id} succeeded.`
+        : `${event.task.id} failed: ${event.outcome.message}`;
+    case "taskRefused":
+      return `${event.task.id}: its result does not count: ${event.message}${event.reason === "" ? "" : ` (${event.reason})`}`;
+    case "taskDropped":
+      return `${event.task.id} was given up.`;
+  }
+}
+
+function wordsOfState(state: Extract<AgentEvent, { kind: "state" }>["state"]): string | undefined {
+  switch (state.kind) {
+    case "live":
+      return `Connected to ${state.server}; a heartbeat every ${state.intervalMs / 1000} s.`;
+    case "waiting":
+      return `Not connected: ${clauseOf(state.because.message)} Trying ${state.server} in ${(state.delayMs / 1000).toFixed(1)} s.`;
+    case "moving":
+      return `Connecting anew: ${state.why}.`;
+    case "connecting":
+    case "ended":
+      return undefined;
+  }
+}
+
+/** Words behind a colon: those of servers have no full stop, and those of the SDK begin as a sentence does. */
+function clauseOf(message: string): string {
+  const begun = message.replace(/^[A-Z](?=[a-z]* )/, (letter) => letter.toLowerCase());
+  return /[.?!]$/.test(begun) ? begun : `${begun}.`;
+}
