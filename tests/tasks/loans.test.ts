@@ -44,6 +44,9 @@ describe("claims", () => {
     });
     expect((await fixture.claim(gpu, 3, ["order"])).map(({ id }) => id)).toEqual([low]);
     expect(await fixture.claim(gpu, 3, ["order"])).toEqual([]);
+    const kept = await fixture.add({ kind: "order" });
+    expect(await fixture.claim(gpu, 0, ["order"])).toEqual([]);
+    expect((await fixture.claim(gpu, 1, ["order"])).map(({ id }) => id)).toEqual([kept]);
   });
 
   test("take several kinds in one order, and any kind when none is named", async () => {

@@ -1,5 +1,6 @@
 import { readOffers } from "../../src/agents/agent-service.ts";
 import { insertAgent } from "../../src/agents/agent-store.ts";
+import type { CordonChange } from "../../src/agents/cordon-service.ts";
 import { HeartbeatService } from "../../src/heartbeat/heartbeat-service.ts";
 import { HeartbeatWriter } from "../../src/heartbeat/heartbeat-writer.ts";
 import type { AgentCaller, OperatorCaller } from "../../src/identity/caller.ts";
@@ -38,6 +39,8 @@ export interface TaskFixture {
   heartbeats: HeartbeatService;
   /** Tasks that could not be handled. */
   unhandled: { taskId: string; error: unknown }[];
+  /** Cordons of agents that failed too many tasks. */
+  cordoned: CordonChange[];
   /** Heartbeats that named a task which is not their agent's. */
   droppedLinks: string[];
   enroll(name: string, offer?: Partial<Offer>): Promise<AgentCaller>;
@@ -79,7 +82,15 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
   };
   const announce = (changes: readonly TaskChange[]) => waiting.announce(changes);
   const claims = new ClaimService(db, allRules, waiting, new ClaimWriter(db, allRules, announce));
-  const loans = new LoanService(db, allRules, waiting, new CompletionWriter(db, announce));
+  const cordoned: CordonChange[] = [];
+  const completions = new CompletionWriter(db, announce);
+  const loans = new LoanService(
+    db,
+    allRules,
+    waiting,
+    completions,
+    (changes) => void cordoned.push(...changes),
+  );
   const unlimited = { errorsPerAgent: 0, errors: 0, pendingTasks: 0, payloadBytes: 0 };
   const quotas = new Quotas(db, unlimited, () => {});
   const writer = new HeartbeatWriter(
@@ -109,6 +120,7 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
     waiting,
     heartbeats,
     unhandled,
+    cordoned,
     droppedLinks,
     async enroll(name, { capabilities = [], labels = {} } = {}) {
       const id = newUuid();
