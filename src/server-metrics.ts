@@ -149,9 +149,10 @@ function watchFleet(metrics: Metrics, { db }: Database): void {
     async () => (await census()).tasks.map(({ state, count }) => ({ labels: { state }, value: count })),
   );
   metrics.gauge(
-    "drover_tasks_oldest_pending_seconds",
-    "How long the task has been due that has waited longest.",
-    async () => (await census()).oldestPendingSeconds,
+    "drover_tasks_oldest_seconds",
+    "How long the oldest task has been due, been lent without being begun, or run.",
+    async () =>
+      Object.entries((await census()).oldestSeconds).map(([state, value]) => ({ labels: { state }, value })),
   );
   metrics.gauge(
     "drover_outbox_lag_seconds",

@@ -77,6 +77,19 @@ test("heartbeats, agents and tasks are counted", async () => {
     { token },
   );
   await doors.anyDoor.call(TaskService.method.createTask, { kind }, { token: doors.server.operatorToken });
+  // One is lent, and one at work.
+  for (const _ of [1, 2])
+    await doors.anyDoor.call(TaskService.method.createTask, { kind }, { token: doors.server.operatorToken });
+  const both = await doors.anyDoor.call(AgentService.method.claimTasks, { ...claim, max: 2 }, { token });
+  const [begun] = both.ok ? both.message.tasks : [];
+  const start = { task: begun?.id ?? "", leaseEpoch: begun?.lease?.epoch ?? 0n, progress: 0.1 };
+  await doors.anyDoor.call(AgentService.method.updateTask, start, { token });
+  const ages = ["pending", "leased", "running"].map((state) => ({ state }));
+  const aged = async () => {
+    const found = await scrape();
+    return ages.map((labels) => sumOf(found, "drover_tasks_oldest_seconds", labels));
+  };
+  await waitFor(async () => (await aged()).every((seconds) => seconds > 0));
   const page = await waitFor(async () => {
     const found = await scrape();
     const busy = sumOf(found, "drover_agents", { status: "busy", liveness: "live" });

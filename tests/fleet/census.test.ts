@@ -5,7 +5,7 @@ import type { Census } from "../../src/fleet/census-store.ts";
 const nothing: Census = {
   agents: [],
   tasks: [],
-  oldestPendingSeconds: 0,
+  oldestSeconds: { pending: 0, leased: 0, running: 0 },
   outboxLagSeconds: 0,
   brakesEngaged: 0,
 };
