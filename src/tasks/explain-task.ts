@@ -67,15 +67,15 @@ export function explainTask(
       return ended(
         task,
         "FAILED",
-        `It failed for good after ${count(task.attempt, "attempt")}${why(task)} RetryTask tries it anew.`,
+        `It failed for good after ${count(task.attempt, "attempt")}${why(task)} A retry tries it anew.`,
       );
     case "cancelled":
-      return ended(task, "CANCELLED", `It was cancelled${why(task)} RetryTask tries it anew.`);
+      return ended(task, "CANCELLED", `It was cancelled${why(task)} A retry tries it anew.`);
     case "quarantined":
       return ended(
         task,
         "QUARANTINED",
-        `It is quarantined, and no agent gets it${why(task)} RetryTask takes it back.`,
+        `It is quarantined, and no agent gets it${why(task)} A retry takes it back.`,
       );
     default:
       return assertNever(task.state);

@@ -11,6 +11,7 @@ const axeFile = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 export const sizes = {
   desktop: { width: 1440, height: 900 },
   mobile: { width: 360, height: 740 },
+  wall: { width: 3840, height: 2160 },
 } as const;
 
 export interface DashboardPage {

@@ -71,6 +71,7 @@ export async function makeDemoFleet(fleet: Fleet, operator: OperatorApi): Promis
     await fleet
       .agent(first.token)
       .heartbeat({ status: AgentStatus.ONLINE, session: { bootId: "boot-before", sequence } });
+  await takeDown(fleet, operator, runners.slice(0, 3));
   await reportErrors(fleet, [...gpus, ...runners], broken);
   let round = 0;
   const [, , , deaf = never, mute = never] = runners;
@@ -150,4 +151,34 @@ async function reportErrors(
       context: { device: 2, xid: 79, driver: "575.51", dbPassword: "hunter2" },
     },
   });
+}
+
+/** A task that each of these agents went down with; the third one is too many. */
+async function takeDown(
+  fleet: Fleet,
+  { tasks }: OperatorApi,
+  agents: readonly EnrolledAgent[],
+): Promise<void> {
+  const payload = value({ file: "/data/import/2026-11-28.parquet", mode: "full" });
+  await tasks.createTask({ kind: "import", priority: 9, payload, labels: { batch: "nightly-2" } });
+  for (const agent of agents) {
+    const caller = fleet.agent(agent.token);
+    await caller.heartbeat({ status: AgentStatus.ONLINE });
+    const claimed = await caller.claimTasks({ kinds: ["import"], max: 1, wait: { seconds: 20n } });
+    const [task] = claimed.tasks;
+    if (task === undefined) throw new Error(`${agent.name} was given nothing`);
+    await caller.heartbeat({
+      status: AgentStatus.BUSY,
+      currentTask: { taskId: task.id, leaseEpoch: task.lease?.epoch ?? 0n, progress: 0.3, detail: "reading" },
+    });
+    await caller.heartbeat({
+      status: AgentStatus.BUSY,
+      currentTask: { taskId: task.id, leaseEpoch: task.lease?.epoch ?? 0n },
+      error: {
+        severity: Severity.FATAL,
+        message: "out of memory: killed by the kernel",
+        context: { rss: "63 GB" },
+      },
+    });
+  }
 }

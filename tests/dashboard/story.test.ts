@@ -209,9 +209,12 @@ test("a stream that was cut is resumed without a gap", { timeout: 120_000 }, asy
     proxy.cut();
     await page.getByText("Reconnecting…").waitFor();
     for (let i = 0; i < 20; i++) await make();
+    const banner = page.getByText("The server has not answered since");
+    await banner.waitFor();
     await shoot(page, "reconnecting");
     proxy.mend();
     await page.getByText("Live", { exact: true }).waitFor();
+    await banner.waitFor({ state: "detached" });
     await make();
     await page.locator(`a[href="#/tasks/${made.at(-1)}"]`).waitFor();
     const shown = await page

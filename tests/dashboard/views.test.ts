@@ -18,6 +18,7 @@ let operator: OperatorApi;
 let demo: DemoFleet;
 let browser: Browser;
 let failed: string;
+let quarantined: string;
 let beating: ReturnType<typeof setInterval>;
 let github: FakeGitHub;
 let muteStream: AbortController;
@@ -33,6 +34,7 @@ beforeAll(async () => {
         DROVER_HEARTBEAT_INTERVAL: "1s",
         DROVER_OFFLINE_GRACE: "1s",
         DROVER_LEASE: "30s",
+        DROVER_RETRY_BACKOFF: "10ms",
         DROVER_BRAKE_MIN_AGENTS: "5000",
         DROVER_TRACKER_ALLOWED_HOSTS: github.allowed,
       },
@@ -42,8 +44,10 @@ beforeAll(async () => {
   fleet = connectFleet({ httpUrl: server.httpUrl, grpcTarget: server.grpcAddress });
   operator = fleet.operator(server.operatorToken);
   demo = await makeDemoFleet(fleet, operator);
-  const { tasks } = await operator.tasks.listTasks({ state: [TaskState.FAILED] });
-  failed = tasks[0]?.id ?? "";
+  const inState = async (state: TaskState) =>
+    (await operator.tasks.listTasks({ state: [state] })).tasks[0]?.id ?? "";
+  failed = await inState(TaskState.FAILED);
+  quarantined = await inState(TaskState.QUARANTINED);
   for (let round = 0; round < 3; round++) await demo.beat();
   (await listen(demo.deaf)).abort();
   muteStream = await listen(demo.mute);
@@ -108,6 +112,7 @@ const views = [
   { name: "agent", hash: "#/agents/gpu-4", shows: "text=fallen off the bus" },
   { name: "agent-busy", hash: "#/agents/gpu-1", shows: ".gauge-line" },
   { name: "task", hash: "#/task-that-failed", shows: "text=best64.rule" },
+  { name: "task-quarantined", hash: "#/task-set-aside", shows: "text=killed by the kernel" },
   { name: "tasks", hash: "#/tasks", shows: "[data-task]" },
   { name: "errors", hash: "#/errors", shows: ".group" },
   { name: "events", hash: "#/events", shows: ".event-rows li" },
@@ -146,16 +151,16 @@ describe.each(["light", "dark"] as const)("in %s", (theme) => {
       const options = { token: server.operatorToken, theme, size };
       const tab = await openDashboard(browser, `${server.httpUrl}/`, options);
       try {
-        for (const { name, hash, shows } of views) {
-          await see(tab, name === "task" ? `#/tasks/${failed}` : hash, shows);
+        for (const [place, { name, hash, shows }] of views.entries()) {
+          await see(tab, addressOf(hash), shows);
           await shoot(tab.page, `${name}-${size}-${theme}`);
           const { width } = sizes[size];
           expect(
             await tab.page.evaluate(() => document.documentElement.scrollWidth),
             name,
           ).toBeLessThanOrEqual(width);
-          // What differs between the themes are colours, which the wide pages have all of.
-          if (size === "mobile" && theme === "dark") continue;
+          // What differs between the themes are colours; each dark page is looked at in one of the sizes.
+          if (theme === "dark" && (size === "mobile") !== (place % 2 === 0)) continue;
           const found = await findBarriers(tab.page, theme === "dark");
           barriers.push(...found.map((barrier) => `${name}: ${barrier}`));
         }
@@ -168,12 +173,38 @@ describe.each(["light", "dark"] as const)("in %s", (theme) => {
   );
 });
 
+test("a wall of 3840 × 2160 shows the pages larger, whole and where they are pointed at", {
+  timeout: 60_000,
+}, async () => {
+  const options = { token: server.operatorToken, theme: "dark", size: "wall" } as const;
+  const { page, close, complaints } = await openDashboard(browser, `${server.httpUrl}/`, options);
+  const rows = page.locator("[data-agent]");
+  await rows.first().waitFor();
+  await shoot(page, "fleet-wall-dark");
+  expect(await page.locator(".shell").boundingBox()).toEqual({ x: 0, y: 0, ...sizes.wall });
+  const map = page.locator(".fleet-map canvas");
+  const last = (await rows.count()) - 1;
+  const { width = 0 } = (await map.boundingBox()) ?? {};
+  const tile = (22 * width) / (await map.evaluate((canvas) => canvas.clientWidth));
+  await map.hover({ position: { x: tile * (last + 0.4), y: tile * 0.4 } });
+  expect(await map.getAttribute("title")).toContain(`${await rows.nth(last).getAttribute("data-agent")}:`);
+  await see({ page }, "#/agents/gpu-4", "text=fallen off the bus");
+  await shoot(page, "agent-wall-dark");
+  expect(complaints).toEqual([]);
+  await close();
+});
+
 async function see({ page }: Pick<DashboardPage, "page">, hash: string, shows: string): Promise<void> {
   await page.evaluate((to) => {
     location.hash = to;
   }, hash);
   await page.locator(shows).first().waitFor();
+  await page.waitForFunction(() => document.querySelector(".skeleton") === null);
 }
+
+/** The tasks' ids are not known before there are some. */
+const addressOf = (hash: string): string =>
+  hash.replace("task-that-failed", `tasks/${failed}`).replace("task-set-aside", `tasks/${quarantined}`);
 
 test("an operator acts by the screen, each time asked once more; keys go everywhere", {
   timeout: 120_000,

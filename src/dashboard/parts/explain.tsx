@@ -1,6 +1,7 @@
 import type { Explanation } from "../../../gen/drover/v1/explanation_pb.js";
 import { useResource } from "../live/resource.ts";
 import { topics } from "../live/topics.ts";
+import { Skeleton } from "./reading-view.tsx";
 import { ToldText } from "./told-text.tsx";
 
 interface ExplainProps {
@@ -13,6 +14,14 @@ interface ExplainProps {
 export function Explain({ of, read }: ExplainProps) {
   const explanation = useResource(`explain ${of}`, read, { everyMs: 5000, when: topics.any });
   const reading = explanation.reading.value;
+  if (reading.kind === "loading") {
+    // What comes below would jump when the words arrive.
+    return (
+      <div class="explain">
+        <Skeleton rows={1} />
+      </div>
+    );
+  }
   if (reading.kind !== "ready" || reading.value === undefined) return null;
   const { summary } = reading.value;
   // The summary often is the weightiest reason; nothing is said twice.

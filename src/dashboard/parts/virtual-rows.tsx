@@ -21,7 +21,8 @@ export function VirtualRows({ count, rowHeight, row }: VirtualRowsProps) {
     const list = element.current;
     if (!scroller || list === null) return;
     const look = () => {
-      const above = scroller.getBoundingClientRect().top - list.getBoundingClientRect().top;
+      // In the page's own pixels, as the rows' height is: what a rectangle says is as large as the page is shown.
+      const above = scroller.scrollTop - list.offsetTop;
       const from = Math.max(0, Math.floor(above / rowHeight) - SPARE_ROWS);
       const to = Math.ceil((above + scroller.clientHeight) / rowHeight) + SPARE_ROWS;
       const { value } = range;

@@ -20,7 +20,7 @@ export function AgentGauges({ agent }: { agent: Agent }) {
           <Sparkline
             samples={samples}
             version={version}
-            width={180}
+            width={160}
             height={32}
             label={`${name} since this page was opened`}
             {...(range !== undefined && { range })}

@@ -56,9 +56,9 @@ export function AuditView() {
         </div>
       </div>
       <Controls>
-        <TextFilter label="Subject" parameter="subject" placeholder="Subject: agent's name or id" />
-        <TextFilter label="Actor" parameter="actor" placeholder="Actor: agent:NAME, server…" />
-        <TextFilter label="Action" parameter="action" placeholder="Action: agent.status_changed" />
+        <TextFilter label="Subject" parameter="subject" placeholder="Of: name or id" />
+        <TextFilter label="Actor" parameter="actor" placeholder="By: agent:NAME" />
+        <TextFilter label="Action" parameter="action" placeholder="What: agent.enrolled" />
         <Choice label="Time" parameter="span" words={spans} all="Any time" />
       </Controls>
       <ReadingView of={list} rows={10}>

@@ -9,12 +9,13 @@ import { severityWords, wordOf } from "../../words.ts";
 interface ErrorRowsProps {
   readonly errors: readonly ErrorReport[];
   readonly withAgent?: boolean;
+  readonly withTask?: boolean;
   /** Whether the newest one's circumstances are shown at once. */
   readonly openFirst?: boolean;
 }
 
 /** Errors, each with its circumstances. */
-export function ErrorRows({ errors, withAgent = false, openFirst = false }: ErrorRowsProps) {
+export function ErrorRows({ errors, withAgent = false, withTask = true, openFirst = false }: ErrorRowsProps) {
   return (
     <ul class="error-rows">
       {errors.map((error, index) => (
@@ -22,7 +23,9 @@ export function ErrorRows({ errors, withAgent = false, openFirst = false }: Erro
           <div class="error-head">
             <Badge word={wordOf(severityWords, error.severity)} />
             {withAgent && <a href={href(["agents", error.agent])}>{error.agent}</a>}
-            {error.taskId !== "" && <a href={href(["tasks", error.taskId])}>task …{shortId(error.taskId)}</a>}
+            {withTask && error.taskId !== "" && (
+              <a href={href(["tasks", error.taskId])}>task …{shortId(error.taskId)}</a>
+            )}
             {error.occurrences > 1 && <span class="faint">× {count(error.occurrences)}</span>}
             <span class="faint right">
               <TimeAgo time={error.lastSeenAt ?? error.createdAt} />

@@ -37,9 +37,14 @@ export function FleetMap({ rows, shown }: { rows: readonly AgentRow[]; shown: re
     };
   }, [rows, shown, side, pitch, chosen]);
   const at = (event: MouseEvent): AgentRow | undefined => {
-    const columns = Math.max(1, Math.floor(((canvas.current?.clientWidth ?? 0) + gap) / pitch));
-    const column = Math.floor(event.offsetX / pitch);
-    return column < columns ? rows[Math.floor(event.offsetY / pitch) * columns + column] : undefined;
+    if (canvas.current === null) return undefined;
+    const { clientWidth, clientHeight } = canvas.current;
+    const { left, top, width, height } = canvas.current.getBoundingClientRect();
+    // As shares, since a page that is shown larger has other pixels than the canvas was drawn with.
+    const column = Math.floor((((event.clientX - left) / width) * clientWidth) / pitch);
+    const line = Math.floor((((event.clientY - top) / height) * clientHeight) / pitch);
+    const columns = Math.max(1, Math.floor((clientWidth + gap) / pitch));
+    return column < columns ? rows[line * columns + column] : undefined;
   };
   const point = (event: MouseEvent) => {
     const row = at(event);

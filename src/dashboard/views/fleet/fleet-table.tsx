@@ -1,5 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
+import { AgentStatus, Liveness } from "../../../../gen/drover/v1/agent_pb.js";
 import { ago, measure, percent } from "../../format.ts";
 import type { AgentRow } from "../../live/agent-row.ts";
 import { now } from "../../live/clock.ts";
@@ -87,7 +88,10 @@ function Row({ row, index }: { row: AgentRow; index: number }) {
 
 function Work({ row: { agent } }: { row: AgentRow }) {
   const task = agent.currentTask;
-  if (task === undefined) return <span class="faint">idle</span>;
+  if (task === undefined) {
+    const idle = agent.liveness === Liveness.LIVE && agent.status !== AgentStatus.ERROR;
+    return <span class="faint">{idle ? "idle" : "–"}</span>;
+  }
   return (
     <span class="work" title={task.detail}>
       <progress max={1} value={task.progress} aria-label="Progress" />

@@ -17,6 +17,7 @@ import { href } from "../../router.ts";
 import { stateWords, wordOf } from "../../words.ts";
 import { Attempts } from "./attempts.tsx";
 import { TaskActions } from "./task-actions.tsx";
+import { TaskErrors } from "./task-errors.tsx";
 import { Priority } from "./task-rows.tsx";
 
 export function TaskView({ id }: { id: string }) {
@@ -46,6 +47,7 @@ export function TaskView({ id }: { id: string }) {
           <Work task={value} />
           <div class="columns">
             <div class="column">
+              <TaskErrors id={id} />
               <Panel title="Payload">
                 <ValueView value={value.payload} none="It has no payload." />
               </Panel>
@@ -79,6 +81,11 @@ export function TaskView({ id }: { id: string }) {
 }
 
 function Work({ task }: { task: Task }) {
+  const { error } = task;
+  const context = error?.context ?? {};
+  const hasContext = Object.keys(context).length > 0;
+  // Of a task that has ended the explanation says the message already.
+  const isTold = task.finishedAt !== undefined && !hasContext;
   return (
     <>
       {task.lease !== undefined && (
@@ -88,12 +95,10 @@ function Work({ task }: { task: Task }) {
           <span>{task.detail || "at work"}</span>
         </p>
       )}
-      {task.error !== undefined && (
+      {error !== undefined && !isTold && (
         <div class="notice" data-tone="bad">
-          <p>{task.error.message}</p>
-          {task.error.context !== undefined && Object.keys(task.error.context).length > 0 && (
-            <JsonView value={task.error.context} />
-          )}
+          <p>{error.message}</p>
+          {hasContext && <JsonView value={context} />}
         </div>
       )}
     </>

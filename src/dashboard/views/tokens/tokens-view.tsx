@@ -100,10 +100,10 @@ function TokenRow({ token, onDone }: { token: Token; onDone: () => void }) {
         <Purpose token={token} />
       </span>
       <span role="cell">{stateOf(token)}</span>
-      <span role="cell" class="number">
+      <span role="cell" class="number" data-narrow-head="used ">
         <TimeAgo time={token.lastUsedAt} />
       </span>
-      <span role="cell" class="number">
+      <span role="cell" class="number" data-narrow-head="minted ">
         <TimeAgo time={token.createdAt} />
       </span>
       <span role="cell" class="cell-action">
