@@ -25,7 +25,22 @@ export interface AuditChange {
 /** Appends entries; they are there if and only if the transaction commits. */
 export async function appendAudit(tx: Tx, changes: readonly AuditChange[]): Promise<void> {
   if (changes.length === 0) return;
-  await tx.insert(auditEntries).values(changes.map((change) => ({ id: newUuid(), ...change })));
+  await tx.execute(auditInsert(changes));
+}
+
+/** The statement that appends entries, also as a part of another one: that which makes the changes. */
+export function auditInsert(changes: readonly AuditChange[]): SQL {
+  const column = <T>(read: (change: AuditChange) => T) => sql.param(changes.map(read));
+  return sql`
+    INSERT INTO audit_entries (project_id, id, actor, action, subject, field, from_value, to_value, version, reason, request_id)
+    SELECT * FROM unnest(
+      ${column(({ projectId }) => projectId)}::uuid[], ${column(() => newUuid())}::uuid[],
+      ${column(({ actor }) => actor)}::text[], ${column(({ action }) => action)}::text[],
+      ${column(({ subject }) => subject)}::text[], ${column(({ field = "" }) => field)}::text[],
+      ${column(({ from = "" }) => from)}::text[], ${column(({ to = "" }) => to)}::text[],
+      ${column(({ version }) => (version === undefined ? null : String(version)))}::bigint[],
+      ${column(({ reason = "" }) => reason)}::text[], ${column(({ requestId = "" }) => requestId)}::text[]
+    )`;
 }
 
 export interface AuditFilter {

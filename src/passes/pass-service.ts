@@ -143,9 +143,9 @@ export class PassService implements Service {
     const { db, tasks } = this.#settings;
     return {
       async createTask(wish) {
-        const { taskId, changes } = await inTransaction(db, (tx) => createTask(tx, caller, taskOf(wish), ""));
+        const { task, changes } = await inTransaction(db, (tx) => createTask(tx, caller, taskOf(wish), ""));
         tasks.announce(changes);
-        return formatId("task", taskId);
+        return formatId("task", task.id);
       },
       async cancelTask(task, reason) {
         const taskId = parseId("task", task);

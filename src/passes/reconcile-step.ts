@@ -128,10 +128,10 @@ async function reconcileIssue(
   }
   let ruleTaskId: string | null | undefined = plan.forgetTask ? null : undefined;
   if (plan.createTask && issue.rule !== undefined) {
-    const { taskId, changes } = await createTask(tx, origin, taskOf(issue, issue.rule), "");
+    const { task, changes } = await createTask(tx, origin, taskOf(issue, issue.rule), "");
     done.changes.push(...changes);
     done.created += 1;
-    ruleTaskId = taskId;
+    ruleTaskId = task.id;
   }
   await changeIssue(tx, projectId, id, {
     ...(plan.state !== undefined && { state: plan.state }),

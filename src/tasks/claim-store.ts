@@ -3,9 +3,8 @@ import type { AgentStatus } from "../agents/agent.ts";
 import type { CordonState } from "../agents/decide-cordon.ts";
 import type { Tx } from "../storage/database.ts";
 import type { Labels } from "../storage/schema.ts";
-import type { Holder } from "./loan-store.ts";
+import type { Holder, LoanKey } from "./loan-store.ts";
 import type { Offer } from "./match-task.ts";
-import type { Candidate } from "./plan-deal.ts";
 import { NO_REQUIREMENT_SET } from "./requirement-store.ts";
 import {
   recordColumns,
@@ -90,11 +89,19 @@ export interface DueWish {
   except: readonly string[];
 }
 
+/** A task that the transaction has locked, as its next loan would be. */
+export interface LockedDue {
+  taskId: string;
+  kind: string;
+  leaseEpoch: bigint;
+  bytes: number;
+}
+
 /**
  * Locks due tasks, of the highest priority first and of these the ones due longest; they come in this order. Skips what
  * another claim has locked, so that no task goes to two.
  */
-export async function lockDue(tx: Tx, wish: DueWish): Promise<Candidate[]> {
+export async function lockDue(tx: Tx, wish: DueWish): Promise<LockedDue[]> {
   const { projectId, kinds, sets, max, except } = wish;
   const look = lookFor(max + except.length);
   // Candidates are looked up and locked one by one, in their order, until there are enough. Where the statistics know of
@@ -102,7 +109,7 @@ export async function lockDue(tx: Tx, wish: DueWish): Promise<Candidate[]> {
   // no index matches leaves it no choice.
   // Level by level, so that each is a range of an index which ends at the clock: tasks that wait for a later moment,
   // however many, are not read. The loop goes through the levels in their order.
-  const rows = await tx.execute<{ id: string; bytes: number }>(sql`
+  const rows = await tx.execute<{ id: string; kind: string; lease_epoch: bigint; bytes: number }>(sql`
     WITH candidates AS MATERIALIZED (
       SELECT due.id, level.priority, due.due_at
       FROM generate_series(9, 0, -1) AS level(priority)
@@ -113,17 +120,22 @@ export async function lockDue(tx: Tx, wish: DueWish): Promise<Candidate[]> {
       ) due
       LIMIT ${look}
     ), locked AS MATERIALIZED (
-      SELECT free.id, c.priority, c.due_at, free.bytes
+      SELECT free.*, c.priority, c.due_at
       FROM candidates c CROSS JOIN LATERAL (
-        SELECT t.id, ${taskBytes} AS bytes FROM tasks t
+        SELECT t.id, t.kind, t.lease_epoch + 1 AS lease_epoch, ${taskBytes} AS bytes FROM tasks t
         WHERE t.project_id = ${projectId} AND t.id = c.id AND t.state || '' = 'pending' AND t.due_at <= clock_timestamp()
           AND t.id <> ALL (${sql.param([...except])}::uuid[])
         FOR UPDATE SKIP LOCKED
       ) free
       LIMIT ${max}
     )
-    SELECT id, bytes FROM locked ORDER BY priority DESC, due_at, id`);
-  return [...rows].map(({ id, bytes }) => ({ taskId: id, bytes }));
+    SELECT id, kind, lease_epoch, bytes FROM locked ORDER BY priority DESC, due_at, id`);
+  return [...rows].map((row) => ({
+    taskId: row.id,
+    kind: row.kind,
+    leaseEpoch: row.lease_epoch,
+    bytes: row.bytes,
+  }));
 }
 
 // The clock as a subquery: a bare call is asked anew for every row, and no index can be read up to it.
@@ -148,24 +160,19 @@ function dueOfKinds(projectId: string, kinds: readonly string[], look: number): 
     )`;
 }
 
-/** A task that the transaction has locked, and the agent that gets it. */
-export interface NewLoan extends Holder {
-  taskId: string;
-}
-
 /**
- * Lends locked tasks and begins their attempts, all by one statement; resolves to the tasks by their ids. The agents'
- * rows must be locked, FOR SHARE at least.
+ * Lends locked tasks and begins their attempts, all by one statement with what records it (a part of its WITH); resolves
+ * to the tasks by their ids. The agents' rows must be locked, FOR SHARE at least.
  */
 export async function lendTasks(
   tx: Tx,
-  loans: readonly NewLoan[],
+  loans: readonly LoanKey[],
   leaseMs: number,
+  recording: SQL,
 ): Promise<Map<string, TaskRecord>> {
-  if (loans.length === 0) return new Map();
-  const column = (read: (loan: NewLoan) => string) => sql.param(loans.map(read));
+  const column = (read: (loan: LoanKey) => string) => sql.param(loans.map(read));
   const rows = await tx.execute<TaskRow>(sql`
-    WITH dealt AS MATERIALIZED (
+    WITH ${recording}, dealt AS MATERIALIZED (
       SELECT * FROM unnest(${column(({ projectId }) => projectId)}::uuid[], ${column(({ taskId }) => taskId)}::uuid[],
         ${column(({ agentId }) => agentId)}::uuid[]) AS d(project_id, id, agent_id)
     ), moment AS MATERIALIZED (

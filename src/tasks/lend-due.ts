@@ -1,8 +1,8 @@
 import type { Tx } from "../storage/database.ts";
-import { lendTasks, lockDue, type Taker } from "./claim-store.ts";
+import { type LockedDue, lendTasks, lockDue, type Taker } from "./claim-store.ts";
 import type { Holder } from "./loan-store.ts";
-import { type Candidate, planDeal } from "./plan-deal.ts";
-import { type ChangeOrigin, recordAllChanges, type TaskChange } from "./task-change.ts";
+import { planDeal } from "./plan-deal.ts";
+import { type ChangeOrigin, recordingOf, type TaskChange } from "./task-change.ts";
 import { MOST_TASK_BYTES } from "./task-rules.ts";
 import type { TaskRecord } from "./task-store.ts";
 
@@ -37,25 +37,36 @@ export async function lendDue<C extends AdmittedClaim>(
   leaseMs: number,
 ): Promise<Map<C, Lent>> {
   const { hands, isCut } = await dealAll(tx, claims);
-  const loans = [...hands].flatMap(([{ projectId, agentId }, hand]) =>
-    hand.map(({ taskId }) => ({ projectId, agentId, taskId })),
+  const sets = claims.map((claim) => ({
+    changes: (hands.get(claim) ?? []).map((task) => changeOf(claim, task)),
+    origin: claim.origin,
+  }));
+  const lent = await lendAll(tx, sets, leaseMs);
+  return new Map(
+    claims.map((claim, place): [C, Lent] => {
+      const changes = sets[place]?.changes ?? [];
+      const tasks = changes.flatMap(({ taskId }) => lent.get(taskId) ?? []);
+      return [claim, { tasks, changes, isCut: isCut && tasks.length === 0 }];
+    }),
   );
-  const lent = await lendTasks(tx, loans, leaseMs);
-  const answers = claims.map((claim): [C, Lent] => {
-    const tasks = (hands.get(claim) ?? []).flatMap(({ taskId }) => lent.get(taskId) ?? []);
-    const changes = tasks.map((task) => changeOf(claim, task));
-    return [claim, { tasks, changes, isCut: isCut && tasks.length === 0 }];
-  });
-  await recordAllChanges(
-    tx,
-    answers.map(([{ origin }, { changes }]) => ({ changes, origin })),
-  );
-  return new Map(answers);
+}
+
+/** Writes loans with what records them; resolves to the tasks by their ids. */
+async function lendAll(
+  tx: Tx,
+  sets: readonly { changes: LoanChange[]; origin: ChangeOrigin }[],
+  leaseMs: number,
+): Promise<Map<string, TaskRecord>> {
+  const loans = sets.flatMap(({ changes }) => changes);
+  if (loans.length === 0) return new Map();
+  const lent = await lendTasks(tx, loans, leaseMs, recordingOf(sets));
+  if (lent.size !== loans.length) throw new Error("a task vanished in a transaction that has locked it");
+  return lent;
 }
 
 /** Locks tasks and says which claim gets which. */
 async function dealAll<C extends AdmittedClaim>(tx: Tx, claims: readonly C[]) {
-  const hands = new Map<C, readonly Candidate[]>();
+  const hands = new Map<C, readonly LockedDue[]>();
   let leftBytes = MOST_BYTES;
   let isCut = false;
   for (const group of Map.groupBy(claims, keyOfWish).values()) {
@@ -79,11 +90,16 @@ function keyOfWish({ projectId, kinds, taker }: AdmittedClaim): string {
   return JSON.stringify([projectId, [...new Set(kinds)].sort(), taker.sets]);
 }
 
-function changeOf({ projectId, agentId }: AdmittedClaim, { id, kind, leaseEpoch }: TaskRecord): TaskChange {
+type LoanChange = TaskChange & { agentId: string };
+
+function changeOf(
+  { projectId, agentId }: AdmittedClaim,
+  { taskId, kind, leaseEpoch }: LockedDue,
+): LoanChange {
   return {
     type: "task.leased",
     projectId,
-    taskId: id,
+    taskId,
     kind,
     from: "pending",
     to: "leased",

@@ -1,6 +1,5 @@
 /** A due task that could be lent. */
 export interface Candidate {
-  readonly taskId: string;
   /** What it takes of an answer. */
   readonly bytes: number;
 }
@@ -13,9 +12,9 @@ export interface DealCaps {
 }
 
 /** Who gets what. */
-export interface Deal {
+export interface Deal<C> {
   /** In the order of the wishes. */
-  readonly hands: readonly (readonly Candidate[])[];
+  readonly hands: readonly (readonly C[])[];
   /** Of all that was dealt. */
   readonly bytes: number;
   /** Tasks were left that only `allBytes` kept from being dealt. */
@@ -28,17 +27,17 @@ export interface Deal {
  * as its agent wished for, or when the next task does not fit into its answer; that one goes to the next agent, and no
  * later task overtakes it.
  */
-export function planDeal(
-  candidates: readonly Candidate[],
+export function planDeal<C extends Candidate>(
+  candidates: readonly C[],
   wishes: readonly { readonly max: number }[],
   { eachBytes, allBytes }: DealCaps,
-): Deal {
-  const hands = wishes.map(({ max }) => ({ max, tasks: [] as Candidate[], bytes: 0 }));
+): Deal<C> {
+  const hands = wishes.map(({ max }) => ({ max, tasks: [] as C[], bytes: 0 }));
   // Whoever gets a task and has room for another one stands at the end again.
   const line = hands.filter(({ max }) => max > 0);
   let bytes = 0;
   let next = 0;
-  const end = (isCut: boolean): Deal => ({ hands: hands.map(({ tasks }) => tasks), bytes, isCut });
+  const end = (isCut: boolean): Deal<C> => ({ hands: hands.map(({ tasks }) => tasks), bytes, isCut });
   for (const candidate of candidates) {
     let hand = line[next];
     while (hand !== undefined && hand.tasks.length > 0 && hand.bytes + candidate.bytes > eachBytes) {

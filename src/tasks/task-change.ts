@@ -1,6 +1,7 @@
-import { type AuditChange, appendAudit } from "../audit/audit-log.ts";
+import { type SQL, sql } from "drizzle-orm";
+import { type AuditChange, auditInsert } from "../audit/audit-log.ts";
 import { type EventDraft, shortText } from "../events/event.ts";
-import { appendEvents } from "../events/outbox.ts";
+import { eventInsert } from "../events/outbox.ts";
 import { assertNever } from "../runtime/assert-never.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
@@ -51,23 +52,40 @@ export interface ChangeOrigin {
  * Records facts in the transaction that makes them true. The one place that all changes of tasks pass, so that whoever
  * is to hear of them hears of all.
  */
-export async function recordChanges(tx: Tx, changes: TaskChange[], origin: ChangeOrigin): Promise<void> {
+export async function recordChanges(
+  tx: Tx,
+  changes: readonly TaskChange[],
+  origin: ChangeOrigin,
+): Promise<void> {
   await recordAllChanges(tx, [{ changes, origin }]);
 }
 
+/** What one has changed. */
+export interface ChangeSet {
+  readonly changes: readonly TaskChange[];
+  readonly origin: ChangeOrigin;
+}
+
 /** Records what several have changed, as recordChanges does. */
-export async function recordAllChanges(
-  tx: Tx,
-  sets: readonly { changes: TaskChange[]; origin: ChangeOrigin }[],
-): Promise<void> {
-  await appendAudit(
-    tx,
-    sets.flatMap(({ changes, origin }) => changes.filter(isAudited).map((change) => auditOf(change, origin))),
+export async function recordAllChanges(tx: Tx, sets: readonly ChangeSet[]): Promise<void> {
+  if (sets.every(({ changes }) => changes.length === 0)) return;
+  await tx.execute(sql`WITH ${recordingOf(sets)} SELECT 1`);
+}
+
+/**
+ * The same as parts of a WITH, for the statement that makes the facts true: one journey to the database instead of two.
+ * There has to be a change at least.
+ */
+export function recordingOf(sets: readonly ChangeSet[]): SQL {
+  const audited = sets.flatMap(({ changes, origin }) =>
+    changes.filter(isAudited).map((change) => auditOf(change, origin)),
   );
-  await appendEvents(
-    tx,
+  const told = eventInsert(
     sets.flatMap(({ changes, origin }) => changes.map((change) => eventOf(change, origin))),
   );
+  return audited.length === 0
+    ? sql`told AS (${told})`
+    : sql`audited AS (${auditInsert(audited)}), told AS (${told})`;
 }
 
 function eventOf(change: TaskChange, { actor }: ChangeOrigin): EventDraft {

@@ -32,8 +32,15 @@ import type { TaskChange } from "./task-change.ts";
 import { attemptToMessage, shownTaskToMessage, stateFromMessage, taskToMessage } from "./task-message.ts";
 import { noSuchTask } from "./task-refusals.ts";
 import { MOST_TASK_BYTES, type TaskRules } from "./task-rules.ts";
-import { cancelTask, createTasks, type NewTaskWish, retryTask, showTask } from "./task-service.ts";
-import { findHolder, findTasks, listTasks, type TaskFilter } from "./task-store.ts";
+import {
+  cancelTask,
+  createTask,
+  createTasks,
+  type NewTaskWish,
+  retryTask,
+  showTask,
+} from "./task-service.ts";
+import { findHolder, listTasks, type TaskFilter } from "./task-store.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 
 const DEFAULT_PRIORITY = 5;
@@ -60,10 +67,9 @@ export function createTaskRpc(
         output: CreateTaskResponseSchema,
         run: async (tx) => {
           await quotas.admitTasks(tx, caller.projectId, payloadSizes([wish]));
-          const created = await createTasks(tx, caller, [wish], request.requestId);
+          const created = await createTask(tx, caller, wish, request.requestId);
           changes = created.changes;
-          const [task] = await findTasks(tx, caller.projectId, created.taskIds);
-          return task === undefined ? {} : { task: taskToMessage(task) };
+          return { task: taskToMessage(created.task) };
         },
       });
       waiting.announce(changes);
@@ -85,8 +91,7 @@ export function createTaskRpc(
           await quotas.admitTasks(tx, caller.projectId, payloadSizes(wishes));
           const created = await createTasks(tx, caller, wishes, request.requestId);
           changes = created.changes;
-          const tasks = await findTasks(tx, caller.projectId, created.taskIds);
-          return { tasks: tasks.map(taskToMessage) };
+          return { tasks: created.tasks.map(taskToMessage) };
         },
       });
       waiting.announce(changes);

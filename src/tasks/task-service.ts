@@ -11,7 +11,7 @@ import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import type { Requirements } from "./match-task.ts";
 import { keepRequirementSets } from "./requirement-store.ts";
-import { type ChangeOrigin, recordChanges, type TaskChange } from "./task-change.ts";
+import { type ChangeOrigin, recordChanges, recordingOf, type TaskChange } from "./task-change.ts";
 import { noSuchTask, taskEnded, taskIsLent } from "./task-refusals.ts";
 import { MOST_TASK_BYTES, type TaskRules } from "./task-rules.ts";
 import {
@@ -58,11 +58,11 @@ export async function createTask(
   caller: TaskOrigin,
   wish: NewTaskWish,
   requestId: string,
-): Promise<{ taskId: string; changes: TaskChange[] }> {
-  const { taskIds, changes } = await createTasks(tx, caller, [wish], requestId);
-  const [taskId] = taskIds;
-  if (taskId === undefined) throw new Error("of one task that was added there is no id");
-  return { taskId, changes };
+): Promise<{ task: TaskRecord; changes: TaskChange[] }> {
+  const { tasks, changes } = await createTasks(tx, caller, [wish], requestId);
+  const [task] = tasks;
+  if (task === undefined) throw new Error("one task was added, and there is none");
+  return { task, changes };
 }
 
 /** Adds tasks, which are pending at once, in their order; the changes are to be announced after the commit. */
@@ -71,7 +71,7 @@ export async function createTasks(
   caller: TaskOrigin,
   wishes: readonly NewTaskWish[],
   requestId: string,
-): Promise<{ taskIds: string[]; changes: TaskChange[] }> {
+): Promise<{ tasks: TaskRecord[]; changes: TaskChange[] }> {
   const { projectId, actor } = caller;
   const tasks = wishes.map((wish) => ({ id: newUuid(), ...wish }));
   await keepRequirementSets(
@@ -79,9 +79,8 @@ export async function createTasks(
     projectId,
     wishes.map(({ requirements }) => requirements),
   );
-  const waits = await insertTasks(tx, projectId, tasks);
   const changes = tasks.map(
-    ({ id: taskId, kind, requirements }, place): TaskChange => ({
+    ({ id: taskId, kind, requirements }): TaskChange => ({
       type: "task.created",
       projectId,
       taskId,
@@ -91,12 +90,16 @@ export async function createTasks(
       agentId: undefined,
       leaseEpoch: 0n,
       reason: "",
-      dueInMs: waits[place] ?? 0,
+      dueInMs: undefined,
       requirements,
     }),
   );
-  await recordChanges(tx, changes, { actor, requestId });
-  return { taskIds: tasks.map(({ id }) => id), changes };
+  const recording = recordingOf([{ changes, origin: { actor, requestId } }]);
+  const added = await insertTasks(tx, projectId, tasks, recording);
+  return {
+    tasks: added.map(({ task }) => task),
+    changes: changes.map((change, place) => ({ ...change, dueInMs: added[place]?.waitMs ?? 0 })),
+  };
 }
 
 /** The project's task with what was refused of it, or NOT_FOUND. */

@@ -147,14 +147,25 @@ export interface NewTask {
   requirements: Requirements;
 }
 
+/** A task that was added, and how long it waits for its moment, in ms. */
+export interface AddedTask {
+  task: TaskRecord;
+  waitMs: number;
+}
+
 /**
- * Adds pending tasks of one project, all by one statement; resolves to how long each waits for its moment, in ms, in the
- * same order. Their requirement sets must be kept by the transaction.
+ * Adds pending tasks of one project, all by one statement with what records it (a part of its WITH); resolves to them in
+ * the same order. Their requirement sets must be kept by the transaction.
  */
-export async function insertTasks(tx: Tx, projectId: string, tasks: readonly NewTask[]): Promise<number[]> {
+export async function insertTasks(
+  tx: Tx,
+  projectId: string,
+  tasks: readonly NewTask[],
+  recording: SQL,
+): Promise<AddedTask[]> {
   const column = <T>(of: (task: NewTask) => T) => sql.param(tasks.map(of));
-  const rows = await tx.execute<{ id: string; wait_ms: number }>(sql`
-    WITH added AS (
+  const rows = await tx.execute<TaskRow & { wait_ms: number }>(sql`
+    WITH ${recording}, added AS (
       INSERT INTO tasks (project_id, id, kind, priority, payload, payload_bytes, labels, max_retries, timeout_ms,
         not_before, requirements, requirement_set, created_at, due_at)
       SELECT ${projectId}::uuid, n.id, n.kind, n.priority, n.payload::json, n.payload_bytes, n.labels::jsonb,
@@ -171,11 +182,12 @@ export async function insertTasks(tx: Tx, projectId: string, tasks: readonly New
         ${column(({ requirements }) => requirementSetId(requirements))}::uuid[]
       ) AS n(id, kind, priority, payload, payload_bytes, labels, max_retries, timeout_ms, not_before, requirements,
         requirement_set)
-      RETURNING id, due_at, created_at
+      RETURNING *
     )
-    SELECT id, ceil(extract(epoch FROM due_at - created_at) * 1000)::float8 AS wait_ms FROM added`);
-  const waits = new Map([...rows].map((row) => [row.id, row.wait_ms]));
-  return tasks.map(({ id }) => waits.get(id) ?? 0);
+    SELECT ${recordColumns}, ceil(extract(epoch FROM t.due_at - t.created_at) * 1000)::float8 AS wait_ms
+    FROM added t ${withAgentName}`);
+  const added = new Map([...rows].map((row) => [row.id, { task: taskOfRow(row), waitMs: row.wait_ms }]));
+  return tasks.flatMap(({ id }) => added.get(id) ?? []);
 }
 
 /** The tasks of these ids, in this order; those that are not there are left out. */

@@ -149,9 +149,9 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
         requirements: NO_REQUIREMENTS,
         ...wish,
       };
-      const { taskId, changes } = await inTransaction(db, (tx) => createTask(tx, operator, whole, ""));
+      const { task, changes } = await inTransaction(db, (tx) => createTask(tx, operator, whole, ""));
       waiting.announce(changes);
-      return taskId;
+      return task.id;
     },
     show: (taskId) => showTask(db, projectId, taskId),
     claim: (agent, max = 1, kinds = []) =>
