@@ -190,19 +190,20 @@ export class AgentSession {
     switch (message.case) {
       case "welcome": {
         const { epoch, heartbeatInterval, lease } = message.value;
+        const server = this.#servers.current.url;
         const intervalMs = msOf(heartbeatInterval);
         this.#enter({
           kind: "live",
-          server: this.#servers.current.url,
+          server,
           epoch,
           intervalMs,
           leaseMs: msOf(lease),
         });
         this.#requests.attach(stream.queue, {
-          silent: () => stream.giveUp("The server does not answer any more."),
+          silent: () => stream.giveUp(`${server} does not answer any more.`),
           // Where there is no other, this one is asked again at the same stream: it costs less than a new one.
           cannotServe: ({ message }) => {
-            if (this.#servers.hasOthers) stream.giveUp(`The server cannot serve: ${message}`);
+            if (this.#servers.hasOthers) stream.giveUp(`${server} cannot serve: ${message}`);
           },
         });
         this.#heartbeats.begin(intervalMs);
@@ -257,7 +258,7 @@ export class AgentSession {
   #move(why: string, elsewhere: boolean): void {
     const stream = this.#stream;
     if (stream === undefined || !stream.isOpen) return;
-    this.#enter({ kind: "moving", why });
+    this.#enter({ kind: "moving", server: this.#servers.current.url, elsewhere, why });
     this.#room.pause();
     this.#heartbeats.pause();
     stream.move(MOVE_MS, elsewhere);

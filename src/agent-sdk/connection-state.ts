@@ -22,8 +22,8 @@ export type ConnectionState =
       readonly intervalMs: number;
       readonly leaseMs: number;
     }
-  /** The old stream still answers what it was asked; then a new one is opened. */
-  | { readonly kind: "moving"; readonly why: string }
+  /** The old stream still answers what it was asked; then a new one is opened, at another server where `elsewhere`. */
+  | { readonly kind: "moving"; readonly server: string; readonly elsewhere: boolean; readonly why: string }
   /** `server` is the address that is tried next. */
   | {
       readonly kind: "waiting";

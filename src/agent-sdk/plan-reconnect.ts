@@ -57,7 +57,7 @@ const SHORT_STAY_MS = 1000;
 const moved: CallRefusal = { code: Code.Unavailable, reason: "", message: "The stream was left soon." };
 const sentAway: CallRefusal = {
   code: Code.Unavailable,
-  reason: "",
+  reason: "SENT_AWAY",
   message: "The server asked to go elsewhere.",
 };
 const over: CallRefusal = { code: Code.Unavailable, reason: "", message: "The server ended the stream." };

@@ -22,8 +22,8 @@ export interface StreamWish {
 export interface StreamOptions {
   /** For how long one server may take to begin its answer. */
   timeoutMs: number;
-  /** Hears that the stream was lost and is resumed. */
-  onLost(failure: Failure): void;
+  /** Hears that the stream from that server was lost and is resumed. */
+  onLost(failure: Failure, base: string): void;
 }
 
 /** One frame: its JSON as the server wrote it, and what it says. */
@@ -60,7 +60,7 @@ export async function* followEvents(
         error.hint = adviseOn(error, connection);
         throw error;
       }
-      if (attempts === 0) onLost(error);
+      if (attempts === 0) onLost(error, base);
     }
     attempts += 1;
     const longestMs = Math.min(LONGEST_DELAY_MS, FIRST_DELAY_MS * 2 ** attempts);

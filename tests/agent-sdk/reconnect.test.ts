@@ -32,7 +32,7 @@ describe("a broken stream", () => {
     server.answers.heartbeat = () => (server.streams.length === 1 ? "silence" : {});
     await client.start();
     const { state } = await sees("state", (event) => event.state.kind === "waiting");
-    expect(state).toMatchObject({ because: { message: "The server does not answer any more." } });
+    expect(state).toMatchObject({ because: { message: `${server.url} does not answer any more.` } });
     await server.hears(
       "heartbeat",
       ({ session }, { stream }) => stream.number === 2 && session?.sequence === 1n,

@@ -22,3 +22,21 @@ test.each([
   } as const;
   expect(wordsOfEvent({ kind: "state", state })).toBe(`Not connected: ${said} Trying http://b:2 in 1.2 s.`);
 });
+
+test("an agent that leaves its stream says why, and where it goes on", () => {
+  const because = {
+    code: Code.Unavailable,
+    reason: "SENT_AWAY",
+    message: "The server asked to go elsewhere.",
+  };
+  const states = [
+    { kind: "moving", server: "http://a:1", elsewhere: false, why: "a new token is to be used" },
+    { kind: "moving", server: "http://a:1", elsewhere: true, why: "the server is stopping" },
+    { kind: "waiting", server: "http://b:2", delayMs: 400, because },
+  ] as const;
+  expect(states.map((state) => wordsOfEvent({ kind: "state", state }))).toEqual([
+    "Connecting anew to http://a:1: a new token is to be used.",
+    "Leaving http://a:1: the server is stopping.",
+    "Going on at http://b:2 in 0.4 s.",
+  ]);
+});

@@ -76,7 +76,14 @@ describe("drover watch", () => {
     );
     expect(server.seen.map((query) => query.get("after"))).toEqual([null, "7.2", "7.3", "7.4"]);
     expect(server.seen[3]?.getAll("types")).toEqual(["task.*", "agent.removed"]);
-    expect(run.output.err).toContain("Going on from the last event.");
+    const goesOn = "Going on from the last event.";
+    expect(run.output.err).toBe(
+      [
+        `The connection to ${server.url} was lost. ${goesOn}`,
+        `The watch at ${server.url} ended: stopping. ${goesOn}`,
+        "",
+      ].join("\n"),
+    );
   });
 
   test("--json prints the frames as they came, bookmarks too", async () => {

@@ -1,4 +1,5 @@
 import type { AgentEvent } from "../../agent-sdk/agent-client.ts";
+import { clauseOf } from "../clause.ts";
 
 type LineEvent = Exclude<AgentEvent, { kind: "taskProgress" }>;
 
@@ -26,22 +27,25 @@ export function wordsOfEvent(event: LineEvent): string | undefined {
   }
 }
 
-function wordsOfState(state: Extract<AgentEvent, { kind: "state" }>["state"]): string | undefined {
+type State = Extract<AgentEvent, { kind: "state" }>["state"];
+
+function wordsOfWait({ because, server, delayMs }: Extract<State, { kind: "waiting" }>): string {
+  const next = `${server} in ${(delayMs / 1000).toFixed(1)} s.`;
+  // Why it was sent away was said when it was.
+  if (because.reason === "SENT_AWAY") return `Going on at ${next}`;
+  return `Not connected: ${clauseOf(because.message)} Trying ${next}`;
+}
+
+function wordsOfState(state: State): string | undefined {
   switch (state.kind) {
     case "live":
       return `Connected to ${state.server}; a heartbeat every ${state.intervalMs / 1000} s.`;
     case "waiting":
-      return `Not connected: ${clauseOf(state.because.message)} Trying ${state.server} in ${(state.delayMs / 1000).toFixed(1)} s.`;
+      return wordsOfWait(state);
     case "moving":
-      return `Connecting anew: ${state.why}.`;
+      return `${state.elsewhere ? "Leaving" : "Connecting anew to"} ${state.server}: ${clauseOf(state.why)}`;
     case "connecting":
     case "ended":
       return undefined;
   }
-}
-
-/** Words behind a colon: those of servers have no full stop, and those of the SDK begin as a sentence does. */
-function clauseOf(message: string): string {
-  const begun = message.replace(/^[A-Z](?=[a-z]* )/, (letter) => letter.toLowerCase());
-  return /[.?!]$/.test(begun) ? begun : `${begun}.`;
 }

@@ -1,8 +1,10 @@
 import type { Command } from "commander";
 import { repeated } from "../arguments.ts";
 import { instantText, orDash } from "../cell-text.ts";
+import { clauseOf } from "../clause.ts";
 import { apiFor, type ClientFlags, withClientFlags } from "../client-command.ts";
 import { followEvents } from "../event-stream.ts";
+import type { Failure } from "../failure.ts";
 import { note, printJson, printLine } from "../output.ts";
 import type { EventJson } from "../resources.ts";
 
@@ -31,13 +33,20 @@ async function watch(flags: WatchFlags): Promise<void> {
     { after, types, agents, tasks },
     {
       timeoutMs: flags.timeout,
-      onLost: (failure) => note(`${failure.message} Going on from the last event.`),
+      onLost: (failure, base) => note(`${wordsOfLoss(failure, base)} Going on from the last event.`),
     },
   );
   for await (const { text, event } of frames) {
     if (flags.json === true) printJson(text);
     else if (event.type !== "bookmark") printLine(lineOf(event));
   }
+}
+
+function wordsOfLoss({ message, origin }: Failure, base: string): string {
+  if (origin.kind === "transport" && origin.mayHaveArrived) return `The connection to ${base} was lost.`;
+  // What is to be done about it is done here.
+  const why = message.replace(/: resume from the last cursor$/, "");
+  return origin.kind === "server" ? `The watch at ${base} ended: ${clauseOf(why)}` : message;
 }
 
 function lineOf({ time, type, subject, data = {} }: EventJson): string {
