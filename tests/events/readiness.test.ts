@@ -16,16 +16,19 @@ const readiness = async () => {
   return { status: answer.status, body: await answer.json() };
 };
 
-const ofHealth = async (service = "") =>
-  (
-    await createClient(Health, createGrpcTransport({ baseUrl: `http://${server.grpcAddress}` })).check({
-      service,
-    })
-  ).status;
+/** By the native port, and by the other one. */
+const ofHealth = async (service = "") => {
+  const asked = [`http://${server.grpcAddress}`, server.httpUrl].map((baseUrl) =>
+    createClient(Health, createGrpcTransport({ baseUrl })).check({ service }),
+  );
+  return (await Promise.all(asked)).map(({ status }) => status);
+};
+const serving = [Status.SERVING, Status.SERVING];
+const notServing = [Status.NOT_SERVING, Status.NOT_SERVING];
 
 test("a server is ready while events get their numbers, and says for how long they have not", async () => {
   expect(await readiness()).toEqual({ status: 200, body: { status: "ok" } });
-  expect(await ofHealth()).toBe(Status.SERVING);
+  expect(await ofHealth()).toEqual(serving);
   const abort = new AbortController();
   const transport = createGrpcTransport({ baseUrl: server.httpUrl });
   const watch = createClient(Health, transport)
@@ -58,13 +61,27 @@ test("a server is ready while events get their numbers, and says for how long th
   });
   // Whoever asks or watches by the standard service hears the same, of every service.
   expect(await watched()).toBe(Status.NOT_SERVING);
-  expect([await ofHealth(), await ofHealth("drover.v1.TaskService")]).toEqual([
-    Status.NOT_SERVING,
-    Status.NOT_SERVING,
-  ]);
+  expect([await ofHealth(), await ofHealth("drover.v1.TaskService")]).toEqual([notServing, notServing]);
   await server.database`DROP TRIGGER refuse_numbers ON events`;
   await waitFor(async () => (await readiness()).status === 200);
   expect(await watched()).toBe(Status.SERVING);
-  expect(await ofHealth()).toBe(Status.SERVING);
+  expect(await ofHealth()).toEqual(serving);
   abort.abort();
+});
+
+test("a server is not ready while the schema is newer than it knows", async () => {
+  await server.database`
+    INSERT INTO drover_migrations (position, tag, hash, compatible_from)
+    SELECT count(*), '9999_later', 'later', '9999_later' FROM drover_migrations`;
+  expect(await readiness()).toEqual({
+    status: 503,
+    body: {
+      status: "unavailable",
+      notReady: [{ name: "database", reason: expect.stringContaining("newer") }],
+    },
+  });
+  expect(await ofHealth()).toEqual(notServing);
+  await server.database`DELETE FROM drover_migrations WHERE tag = '9999_later'`;
+  expect((await readiness()).status).toBe(200);
+  expect(await ofHealth()).toEqual(serving);
 });

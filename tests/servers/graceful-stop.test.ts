@@ -1,5 +1,8 @@
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterEach, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
+import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.js";
 import { type DatabaseProxy, proxyDatabase } from "../helpers/database-proxy.ts";
 import { enrollAgent } from "../helpers/fleet-api.ts";
 import { sendHttp } from "../helpers/rest-client.ts";
@@ -34,6 +37,12 @@ describe("a server that is told to stop", () => {
     expect((await line.hear())?.message.case).toBe("welcome");
     expect((await readiness()).status).toBe(200);
 
+    const watches = [`http://${stage.server.grpcTarget}`, stage.server.httpUrl].map((baseUrl) =>
+      createClient(Health, createGrpcTransport({ baseUrl })).watch({})[Symbol.asyncIterator](),
+    );
+    const watched = async () => Promise.all(watches.map(async (watch) => (await watch.next()).value?.status));
+    expect(await watched()).toEqual([Status.SERVING, Status.SERVING]);
+
     const lock = await holdLock(
       stage.databaseUrl,
       `SELECT 1 FROM agent_states WHERE agent_id = '${busy.uuid}' FOR UPDATE`,
@@ -46,6 +55,7 @@ describe("a server that is told to stop", () => {
     const { status, text } = await readiness();
     expect(status).toBe(503);
     expect(text).toContain("the server is stopping");
+    expect(await watched()).toEqual([Status.NOT_SERVING, Status.NOT_SERVING]);
     line.cancel();
     await lock.release();
     expect((await beat).acknowledged).toBe(true);
