@@ -417,20 +417,20 @@ export function readConfig(
   environment: Readonly<Record<string, string | undefined>>,
   flags: Readonly<Record<string, string | undefined>>,
 ): Config {
-  const { config, problems, clashes } = examineConfig(environment, flags);
+  const { config, problems, clashes, tlsClashes } = examineConfig(environment, flags);
   if (problems.length > 0) throw new SettingError(problems);
-  if (clashes.length > 0) throw new SettingError(clashes);
+  if (clashes.length + tlsClashes.length > 0) throw new SettingError([...clashes, ...tlsClashes]);
   return config;
 }
 
 /**
  * Reads all settings; the default stands in for each bad one. `problems` names those, and `clashes` says which of the
- * settings in `config` cannot work together.
+ * times in `config` cannot work together, `tlsClashes` which of the TLS settings.
  */
 export function examineConfig(
   environment: Readonly<Record<string, string | undefined>>,
   flags: Readonly<Record<string, string | undefined>>,
-): { config: Config; problems: string[]; clashes: string[] } {
+): { config: Config; problems: string[]; clashes: string[]; tlsClashes: string[] } {
   const problems: string[] = [];
   const values: Record<string, unknown> = {};
   for (const rule of rules) {
@@ -444,10 +444,10 @@ export function examineConfig(
     if (used.ok) values[rule.key] = used.value;
   }
   const config = configShape.parse(values);
-  return { config, problems, clashes: findClashes(config) };
+  return { config, problems, clashes: findClashes(config), tlsClashes: findTlsClashes(config) };
 }
 
-/** Settings that are good by themselves and cannot work together: the inequality that fails. */
+/** Times that are good by themselves and cannot work together: the inequality that fails. */
 function findClashes(config: Config): string[] {
   const { leaseMs, heartbeatIntervalMs, retryBackoffMs, retryBackoffMaxMs } = config;
   const thresholds = thresholdsOf(config);
@@ -469,7 +469,7 @@ function findClashes(config: Config): string[] {
       `DROVER_RETRY_BACKOFF_MAX must be at least DROVER_RETRY_BACKOFF, and ${longest} < ${first}.`,
     );
   }
-  return [...clashes, ...findTlsClashes(config)];
+  return clashes;
 }
 
 function findTlsClashes({ tlsCert, tlsKey, tlsClientCa }: Config): string[] {

@@ -7,8 +7,13 @@ const DAY_MS = 86_400_000;
 /** Certificates that are renewed by themselves are renewed before that. */
 const SOON_MS = 14 * DAY_MS;
 
-/** The files of the server's TLS identity and their dates; `nowMs` is this machine's time. */
-export function checkTls(config: Config, nowMs: number): Finding[] {
+/**
+ * The files of the server's TLS identity and their dates; `nowMs` is this machine's time, and `clashes` says which of the
+ * settings lack another one.
+ */
+export function checkTls(config: Config, clashes: readonly string[], nowMs: number): Finding[] {
+  if (clashes.length > 0)
+    return clashes.map((clash) => error("tls", clash, "Set what is missing, or leave out what needs it."));
   const paths = tlsPathsOf(config);
   if (paths === undefined) return [checkCleartext(config)];
   try {

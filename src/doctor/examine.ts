@@ -23,12 +23,12 @@ export async function examine(
   logger: Logger,
 ): Promise<Examination> {
   // A bad setting must not hide what else is wrong: its default stands in for it.
-  const { config: asGiven, problems, clashes } = examineConfig(environment, flags);
+  const { config: asGiven, problems, clashes, tlsClashes } = examineConfig(environment, flags);
   const config = { ...asGiven, dataDir: resolve(asGiven.dataDir) };
   const rest = await Promise.all([
     checkDatabase(config, logger),
     checkPorts(config),
-    checkTls(config, Date.now()),
+    checkTls(config, tlsClashes, Date.now()),
     checkOperatorToken(config),
   ]);
   return {

@@ -152,6 +152,9 @@ function explain(error: unknown): unknown {
 }
 
 const cures: Record<string, string> = {
+  ECONNREFUSED: "start PostgreSQL there, or correct host and port in DATABASE_URL",
+  ENOTFOUND: "correct the host in DATABASE_URL, which no name service knows",
+  EAI_AGAIN: "look at this machine's name service, or give a numeric address in DATABASE_URL",
   "28P01": "check the user and the password in DATABASE_URL, and pg_hba.conf there",
   "3D000": "create that database first, or name another one",
   "42501": "grant the user of DATABASE_URL what it lacks",

@@ -142,7 +142,7 @@ describe("drover doctor", () => {
   it("tells why a database cannot be used", async () => {
     const nobody = await examine({ DATABASE_URL: "postgres://drover:hunter2@127.0.0.1:1/drover" });
     expect(nobody.of("database")).toMatchObject([
-      { state: "error", cure: "Check DATABASE_URL and the server that it names." },
+      { state: "error", cure: "Start PostgreSQL there, or correct host and port in DATABASE_URL." },
     ]);
     expect(JSON.stringify(nobody.findings)).not.toContain("hunter2");
     const missing = await examine({ DATABASE_URL: withDatabase(inject("postgresUrl"), "nowhere") });
@@ -223,6 +223,11 @@ describe("drover doctor", () => {
     expect(soon.found[0]?.message).toContain("in 3 days");
     const mixed = await examine({ DROVER_TLS_CERT: soon.other.cert, DROVER_TLS_KEY: ended.other.key });
     expect(mixed.of("tls")[0]?.message).toContain("not the key of the certificate");
+    const alone = await examine({ DROVER_TLS_KEY: "" });
+    expect([alone.of("tls"), alone.of("thresholds")]).toMatchObject([
+      [{ state: "error", cure: "Set what is missing, or leave out what needs it." }],
+      [{ state: "ok" }],
+    ]);
     const bare = await examine({ DROVER_TLS_CERT: "", DROVER_TLS_KEY: "", DROVER_HTTP_ADDR: "0.0.0.0:0" });
     expect(bare.of("tls")).toMatchObject([{ state: "warning" }]);
   });

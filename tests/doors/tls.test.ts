@@ -25,6 +25,10 @@ import {
   memoryCredentialStore,
 } from "../../src/agent-sdk/agent-client.ts";
 import { fetchWith } from "../../src/cli/tls-fetch.ts";
+import { readConfig } from "../../src/config.ts";
+import { openTls } from "../../src/control-plane.ts";
+import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
+import { createLogger } from "../../src/observability/logger.ts";
 import {
   type Authority,
   createAuthority,
@@ -260,6 +264,20 @@ const enrollmentToken = async (transport: Transport, operatorToken: string, maxU
       bearer(operatorToken),
     )
   ).secret;
+
+test("an expired certificate is told at the start, and is not the end of it", async () => {
+  const lines: string[] = [];
+  const told = async (notAfter: Date) => {
+    const own = await createTlsFolder(await authority.issue({ notAfter }), authority.ca);
+    const config = readConfig({ DROVER_TLS_CERT: own.cert, DROVER_TLS_KEY: own.key }, {});
+    const destination = { write: (line: string) => void lines.push(line) };
+    openTls(config, createLogger({ level: "info", scrub: scrubJson, destination }));
+    await own.remove();
+    return lines.splice(0).join("");
+  };
+  expect(await told(new Date(Date.now() + 60_000))).toBe("");
+  expect(await told(new Date(Date.now() - 60_000))).toContain("the TLS certificate has expired");
+});
 
 describe("files that change while the server runs", () => {
   /** The root by which both ports show themselves. */
