@@ -10,6 +10,7 @@ import { locatePostgres } from "./postgres-location.ts";
 import {
   exited,
   initializeData,
+  killOrphanedPostgres,
   type PostgresProgram,
   SUPERUSER,
   startPostgres,
@@ -17,7 +18,7 @@ import {
   stopPostgres,
 } from "./postgres-process.ts";
 import { ServerLock } from "./server-lock.ts";
-import { createSocketFolder, SOCKET_PORT } from "./socket-folder.ts";
+import { createSocketFolder, SOCKET_PORT, socketLockOf } from "./socket-folder.ts";
 import type { StorageLogger } from "./storage-logger.ts";
 
 export interface EmbeddedPostgresOptions {
@@ -102,10 +103,13 @@ export class EmbeddedPostgres implements Service {
       const left = await stopForeignPostgres(location.dataFolder);
       if (left !== undefined)
         logger.info({ pid: left }, "stopped the PostgreSQL that a killed server had left running");
-      await initializeData(program);
-      await requireSameVersion(program);
       const folder = await createSocketFolder(location.dataFolder, location.user);
       this.#socketFolder = folder;
+      const orphan = await killOrphanedPostgres(socketLockOf(folder), location.dataFolder);
+      if (orphan !== undefined)
+        logger.info({ pid: orphan }, "killed the PostgreSQL of a data directory that was removed");
+      await initializeData(program);
+      await requireSameVersion(program);
       process.on("exit", this.#stopWithProcess);
       const child = await this.#launch(program, folder);
       this.#url = socketDatabaseUrl({ folder, port: SOCKET_PORT, user: SUPERUSER, database: "postgres" });

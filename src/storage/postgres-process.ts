@@ -7,7 +7,7 @@ import { StorageStartError } from "./database-error.ts";
 import { explainPostgresFailure } from "./explain-postgres-failure.ts";
 import type { PostgresBinaries } from "./postgres-binaries.ts";
 import type { PostgresLocation } from "./postgres-location.ts";
-import { isPostmasterOf, markStale, readPostmasterPid } from "./postmaster-pid.ts";
+import { findOrphan, isPostmasterOf, markStale, readPostmasterPid } from "./postmaster-pid.ts";
 
 export interface PostgresProgram {
   binaries: PostgresBinaries;
@@ -112,6 +112,21 @@ export async function stopForeignPostgres(dataFolder: string): Promise<number | 
   );
   // One that had to be killed did not clean up.
   if ((await readPostmasterPid(dataFolder)) !== undefined) await markStale(dataFolder, process.pid);
+  return pid;
+}
+
+/**
+ * Kills the PostgreSQL whose data folder was removed under it, if there is one, and resolves to its pid. It has nothing left
+ * to save, and a checkpoint of its would go to the file of that name in the folder which takes its place.
+ */
+export async function killOrphanedPostgres(
+  socketLock: string,
+  dataFolder: string,
+): Promise<number | undefined> {
+  const pid = await findOrphan(socketLock, dataFolder);
+  if (pid === undefined) return undefined;
+  signalProcess(pid, "SIGKILL");
+  while ((await findOrphan(socketLock, dataFolder)) === pid) await delay(POLL_MS);
   return pid;
 }
 

@@ -63,14 +63,31 @@ export async function isPostmasterOf(pid: number, dataFolder: string): Promise<b
     // After a reinstallation the program's path is followed by " (deleted)".
     return basename(program).startsWith("postgres") && there.dev === here.dev && there.ino === here.ino;
   } catch (error) {
-    // It ended meanwhile, or is someone else's: ours runs as a user that we may look at.
-    if (
-      isMissing(error) ||
-      (error instanceof Error && "code" in error && /^(EACCES|EPERM|ESRCH)$/.test(String(error.code)))
-    )
-      return false;
+    if (isNoneOfOurs(error)) return false;
     throw error;
   }
+}
+
+/**
+ * The PostgreSQL that still listens in this socket folder for a data folder that was removed under it. It looks for its
+ * folder once a minute, and would keep its successor from listening until then.
+ */
+export async function findOrphan(socketLock: string, dataFolder: string): Promise<number | undefined> {
+  // Other systems do not tell what became of a working directory.
+  if (process.platform !== "linux") return undefined;
+  try {
+    const [first, second] = (await readFile(socketLock, "utf8")).split("\n");
+    const pid = Number(first);
+    return second === dataFolder && (await hasLostItsFolder(pid)) ? pid : undefined;
+  } catch (error) {
+    if (isNoneOfOurs(error)) return undefined;
+    throw error;
+  }
+}
+
+async function hasLostItsFolder(pid: number): Promise<boolean> {
+  const [program, folder] = await Promise.all([readlink(`/proc/${pid}/exe`), readlink(`/proc/${pid}/cwd`)]);
+  return basename(program).startsWith("postgres") && folder.endsWith(" (deleted)");
 }
 
 /** Whether there is such a process. */
@@ -91,6 +108,13 @@ async function commandNames(pid: number, dataFolder: string): Promise<boolean> {
     // ps fails when there is no such process.
     return false;
   }
+}
+
+/** A process that ended meanwhile, or is someone else's: ours runs as a user that we may look at. */
+function isNoneOfOurs(error: unknown): boolean {
+  return (
+    error instanceof Error && "code" in error && /^(ENOENT|EACCES|EPERM|ESRCH)$/.test(String(error.code))
+  );
 }
 
 function isMissing(error: unknown): boolean {

@@ -38,6 +38,11 @@ export async function createSocketFolder(
   return folder;
 }
 
+/** The file in which PostgreSQL says that it listens there. */
+export function socketLockOf(folder: string): string {
+  return `${folder}${SOCKET_NAME}.lock`;
+}
+
 async function give(folder: string, user: PostgresUser | undefined): Promise<void> {
   if (user !== undefined) await chown(folder, user.uid, user.gid);
 }

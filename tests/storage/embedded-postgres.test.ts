@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from "node:fs";
-import { readFile, stat, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { parseDatabaseUrl } from "../../src/storage/database-url.ts";
@@ -55,15 +55,23 @@ test("a server killed with SIGKILL leaves a PostgreSQL that the next one replace
   expect(second.said).toContainEqual(expect.objectContaining({ pid: left }));
 });
 
-test("replaces a left PostgreSQL that is halted", async () => {
+test("replaces a left PostgreSQL that is halted, and one whose data directory was removed under it", async () => {
   const dataDir = await createDataDir();
   const first = startServer(dataDir);
   await first.serves;
   const left = await postmasterPid(dataDir);
   await first.hears("SIGKILL");
   process.kill(left, "SIGSTOP");
-  await startServer(dataDir).serves;
+  const second = startServer(dataDir);
+  await second.serves;
   expect(isRunning(left)).toBe(false);
+
+  const orphan = await postmasterPid(dataDir);
+  await second.hears("SIGKILL");
+  await rm(dataDir, { recursive: true });
+  await mkdir(dataDir);
+  await startServer(dataDir).serves;
+  expect(isRunning(orphan)).toBe(false);
 });
 
 test("takes no notice of a pid file whose number is another process's", async () => {
