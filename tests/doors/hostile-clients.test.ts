@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
-import { createClient } from "@connectrpc/connect";
+import { gzipSync } from "node:zlib";
+import { Code, createClient } from "@connectrpc/connect";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { AgentStatus } from "../../gen/drover/v1/agent_pb.js";
 import { AgentService } from "../../gen/drover/v1/agent_service_pb.js";
@@ -16,6 +17,7 @@ import {
   hostile,
   requestHeaders,
 } from "../helpers/hostile-client.ts";
+import { rawCall } from "../helpers/raw-rpc.ts";
 import { sendHttp } from "../helpers/rest-client.ts";
 
 const PORTS = ["web", "native"] as const;
@@ -120,6 +122,23 @@ describe.each(PORTS)("on the %s port, while an honest agent beats by both", (por
     expect(answer.acknowledged).toBe(true);
     transport.close();
     for (const socket of silent) socket.destroy();
+  });
+
+  test("compressed messages that would fill the memory are refused by their first mebibyte", async () => {
+    honest = beHonest();
+    const bomb = gzipSync(Buffer.alloc(64 * MIB));
+    let most = 0;
+    const watch = setInterval(() => {
+      most = Math.max(most, residentMib());
+    }, 50);
+    const doors = { webUrl: server.httpUrl, grpcTarget: server.grpcAddress };
+    const call = { message: bomb, encoding: "gzip", path: "/drover.v1.AgentService/Heartbeat" };
+    const way = port === "native" ? "native gRPC" : "gRPC over h2c";
+    const answers = await Promise.all(Array.from({ length: 60 }, () => rawCall(way, doors, call)));
+    clearInterval(watch);
+    expect(new Set(answers.map(({ code }) => code))).toEqual(new Set([Code.ResourceExhausted]));
+    // All of them would be nearly four thousand.
+    expect(most).toBeLessThan(CEILING_MIB);
   });
 
   test("strangers whose messages never end hold a bounded piece of memory", async () => {

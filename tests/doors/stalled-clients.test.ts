@@ -42,6 +42,16 @@ describe.each(["web", "native"] as const)("the %s port cuts off", (name) => {
     await closed(socket);
   });
 
+  test("a connection whose headers stop half way, whether they are a frame cut short or lack their end", async () => {
+    const whole = requestHeaders(1, "/tests.v1.EchoService/Say");
+    const unended = Buffer.from(whole);
+    unended.writeUInt8(0, 4);
+    const sockets = [whole.subarray(0, 20), unended].map((begun) =>
+      hostile(ports[name], Buffer.concat([hello, begun])),
+    );
+    await Promise.all(sockets.map(closed));
+  });
+
   test("a call whose message does not come to its end, and leaves the connection to others", async () => {
     const socket = hostile(ports[name], hello);
     let heard = Buffer.alloc(0);
