@@ -90,7 +90,8 @@ function writeOf(change: Change, order: CordonOrder, { reason }: CordonOrigin): 
     projectId,
     agentId,
     cordon: to,
-    reason: to === "none" ? "" : reason,
+    // A drain that has come to its end leaves the agent cordoned for what it was drained for.
+    reason: to === "none" ? "" : order.kind === "drained" ? undefined : reason,
     // A new deadline alone is no change of the cordon.
     version: change.version + (to === cordon ? 0n : 1n),
     withinMs: order.kind === "drain" ? order.withinMs : undefined,

@@ -41,7 +41,8 @@ export async function lockCordons(tx: Tx, keys: readonly AgentKey[]): Promise<Lo
 /** What is written of a locked agent's cordon. */
 export interface CordonWrite extends AgentKey {
   cordon: CordonState;
-  reason: string;
+  /** Undefined: as it was. */
+  reason: string | undefined;
   version: bigint;
   /** From now on; undefined: no deadline. */
   withinMs: number | undefined;
@@ -59,7 +60,7 @@ export async function writeCordons(tx: Tx, writes: readonly CordonWrite[]): Prom
   }));
   const rows = await tx.execute<{ agent_id: string; deadline: string | null }>(sql`
     UPDATE agent_states s
-    SET cordon = i.cordon, cordon_reason = i.reason, version = i.version,
+    SET cordon = i.cordon, cordon_reason = coalesce(i.reason, s.cordon_reason), version = i.version,
       drain_deadline_at = clock_timestamp() + i.within_ms * interval '1 ms'
     FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, cordon text,
       reason text, version bigint, within_ms float8)

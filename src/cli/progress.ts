@@ -25,7 +25,7 @@ export function progressOn(
   return {
     say(text) {
       // A line that wraps could not be erased as one.
-      stream.write(ERASE + fitText(escapeForTerminal(text), (stream.columns ?? 80) - 1));
+      stream.write(ERASE + fitText(escapeForTerminal(text), (stream.columns || 80) - 1));
       shown = true;
     },
     clear() {

@@ -16,7 +16,7 @@ export interface AgentJson {
   deviceInfo?: object;
   gauges?: Record<string, number | string>;
   currentTask?: { taskId?: string; leaseEpoch?: string; progress?: number; detail?: string };
-  recentErrors?: { count?: string; worstSeverity?: string };
+  recentErrors?: { count?: number; worstSeverity?: string };
   session?: { bootId?: string; epoch?: string; sequence?: string };
   version?: string;
   createdAt?: string;

@@ -149,12 +149,13 @@ function explainIdle(agent: ExplainedAgent, { all: due, asked }: DueFacts): Reas
     return [
       aboutAgent(agent, "ABOUT_TO_WORK", `${name} is about to get a task: one that it may run is due.`),
     ];
-  const kinds = asks.length === 0 ? "any kind" : `kind ${asks.join(", ")}`;
+  const kinds =
+    asks.length === 0 ? "any kind" : `${asks.length === 1 ? "kind" : "the kinds"} ${asks.join(", ")}`;
   return [
     aboutAgent(
       agent,
       "ASKS_FOR_OTHER_KINDS",
-      `${name} waits for tasks of ${kinds}; those that are due and that it could run are of others.`,
+      `${name} waits for tasks of ${kinds}; those that are due and that it could run are of other kinds.`,
     ),
   ];
 }

@@ -4,6 +4,7 @@ import type { Tx } from "../storage/database.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import { keepRequirementSets } from "./requirement-store.ts";
+import { CANCELLED_BY_OPERATOR } from "./task.ts";
 import { recordChanges, type TaskChange } from "./task-change.ts";
 import type { TaskRules } from "./task-rules.ts";
 import type { TaskOrigin } from "./task-service.ts";
@@ -36,7 +37,7 @@ export async function cancelTasks(
   wish: Wish,
   rules: TaskRules,
 ): Promise<TaskChange[]> {
-  const reason = wish.reason === "" ? "cancelled by an operator" : wish.reason;
+  const reason = wish.reason === "" ? CANCELLED_BY_OPERATOR : wish.reason;
   const origin = { actor, requestId: wish.requestId };
   const tasks = await lockWithHolders(tx, projectId, ids);
   const error = { message: reason, context: undefined };

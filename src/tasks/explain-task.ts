@@ -10,7 +10,7 @@ import {
   tellLack,
 } from "./explanation.ts";
 import { matchTask, type Requirements } from "./match-task.ts";
-import type { TaskState } from "./task.ts";
+import { CANCELLED_BY_OPERATOR, type TaskState } from "./task.ts";
 
 /** A task as its explanation sees it; times are texts, durations in ms. */
 export interface TaskFacts {
@@ -70,7 +70,13 @@ export function explainTask(
         `It failed for good after ${count(task.attempt, "attempt")}${why(task)} A retry tries it anew.`,
       );
     case "cancelled":
-      return ended(task, "CANCELLED", `It was cancelled${why(task)} A retry tries it anew.`);
+      return ended(
+        task,
+        "CANCELLED",
+        task.error === CANCELLED_BY_OPERATOR
+          ? `It was ${task.error}. A retry tries it anew.`
+          : `It was cancelled${why(task)} A retry tries it anew.`,
+      );
     case "quarantined":
       return ended(
         task,
@@ -109,14 +115,19 @@ function explainDue(task: TaskFacts, candidates: Candidates): Explanation {
   const ready = candidates.agents.filter((agent) => canRun(task, agent));
   const summary = summarizeDue(task, candidates, ready);
   const ahead = task.ahead === 0 ? [] : [aboutTask(task.id, "OTHERS_FIRST", othersFirst(task))];
+  const before =
+    task.error === undefined
+      ? []
+      : [aboutTask(task.id, "TRIED_BEFORE", `Attempt ${task.attempt} ended${why(task)}`)];
   return {
     summary: summary.message,
-    reasons: [aboutTask(task.id, summary.code, summary.message), ...ahead, ...reasons],
+    reasons: [aboutTask(task.id, summary.code, summary.message), ...before, ...ahead, ...reasons],
   };
 }
 
 function othersFirst({ ahead, kind }: TaskFacts): string {
-  return `${count(ahead, "task")} of kind ${kind} that wait for the same agents go first, by priority and age.`;
+  const [wait, go] = ahead === 1 ? ["waits", "goes"] : ["wait", "go"];
+  return `${count(ahead, "task")} of kind ${kind} that ${wait} for the same agents ${go} first, by priority and age.`;
 }
 
 function summarizeDue(
@@ -140,7 +151,8 @@ function summarizeDue(
     };
   }
   if (ready.length === 0) {
-    const message = `It waits because no agent that has what it requires (${needs}) can take tasks now.`;
+    const able = needs === "" ? "no agent" : `no agent that has what it requires (${needs})`;
+    const message = `It waits because ${able} can take tasks now.`;
     return { code: "NO_AVAILABLE_AGENT", message };
   }
   if (ready.every(({ held }) => held > 0)) {
@@ -157,7 +169,7 @@ function names(agents: readonly AgentFacts[]): string {
   return more === 0 ? shown.join(", ") : `${shown.join(", ")} and ${more} more`;
 }
 
-/** What the task requires, in words. */
+/** What the task requires, in words; empty where it requires nothing. */
 export function tellNeeds({
   requirements: { capabilities, labels },
 }: {
@@ -167,14 +179,16 @@ export function tellNeeds({
     ...capabilities.map((capability) => `the capability ${capability}`),
     ...Object.entries(labels).map(([key, value]) => `the label ${key}=${value}`),
   ];
-  return words.length === 0 ? "nothing" : words.join(", ");
+  return words.join(", ");
 }
 
 function canRun({ requirements }: TaskFacts, agent: AgentFacts): boolean {
-  return (
-    matchTask(requirements, agent.offer).length === 0 &&
-    tellBars(agent).every(({ code }) => code === "AGENT_STALE")
-  );
+  return matchTask(requirements, agent.offer).length === 0 && tellBars(agent).every(isNoBar);
+}
+
+/** An agent that is late may still come and ask. */
+function isNoBar({ code }: { code: string }): boolean {
+  return code === "AGENT_STALE";
 }
 
 function asksFor(asks: readonly string[] | undefined, kind: string): boolean {
@@ -184,10 +198,15 @@ function asksFor(asks: readonly string[] | undefined, kind: string): boolean {
 /** What one agent lacks, or what it does. */
 function considered(task: TaskFacts, agent: AgentFacts): Reason {
   const lacks = matchTask(task.requirements, agent.offer).map(tellLack);
-  const [first, ...rest] = [...tellBars(agent), ...lacks];
+  const found = [...tellBars(agent), ...lacks];
+  const [first] = found;
   if (first !== undefined) {
-    const words = [first, ...rest].map((each) => each.words).join("; ");
-    return aboutAgent(agent, first.code, `${agent.name} does not run it: ${words}.`);
+    const says = found.every(isNoBar) ? "could run it, but" : "does not run it:";
+    return aboutAgent(
+      agent,
+      first.code,
+      `${agent.name} ${says} ${found.map(({ words }) => words).join("; ")}.`,
+    );
   }
   if (asksFor(agent.asks, task.kind))
     return aboutAgent(agent, "AGENT_WAITS", `${agent.name} waits for such tasks.`);
@@ -220,8 +239,8 @@ function explainLent(task: TaskFacts, holder: AgentFacts | undefined): Explanati
   const summary = `${name} ${work}: attempt ${task.attempt}, ${seconds === 0 ? "its lease is past its end" : `${seconds} s of its lease are left`}.`;
   const trouble = holder === undefined ? [] : tellBars(holder);
   const words = {
-    AGENT_OFFLINE: "it returns at the end of its lease",
-    AGENT_STALE: "it returns if the agent stays away",
+    AGENT_OFFLINE: "the task returns at the end of its lease",
+    AGENT_STALE: "the task returns if the agent stays away",
   };
   const reasons = trouble.map((each) => {
     const then = each.code in words ? `; ${words[each.code as keyof typeof words]}` : "";

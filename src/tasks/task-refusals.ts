@@ -39,7 +39,9 @@ export function leaseLost(): Refusal {
 }
 
 export function taskEnded(state: string): Refusal {
-  return new Refusal("failed-precondition", `the task has ended: it is ${state}`, { reason: "TASK_ENDED" });
+  return new Refusal("failed-precondition", `the task has ended: its state is ${state}`, {
+    reason: "TASK_ENDED",
+  });
 }
 
 export function taskIsLent(): Refusal {

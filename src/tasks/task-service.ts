@@ -11,6 +11,7 @@ import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import type { Requirements } from "./match-task.ts";
 import { keepRequirementSets } from "./requirement-store.ts";
+import { CANCELLED_BY_OPERATOR } from "./task.ts";
 import { type ChangeOrigin, recordChanges, recordingOf, type TaskChange } from "./task-change.ts";
 import { noSuchTask, taskEnded, taskIsLent } from "./task-refusals.ts";
 import { MOST_TASK_BYTES, type TaskRules } from "./task-rules.ts";
@@ -125,7 +126,7 @@ export async function cancelTask(
   rules: TaskRules,
 ): Promise<TaskChange[]> {
   const { projectId } = caller;
-  const reason = wish.reason === "" ? "cancelled by an operator" : wish.reason;
+  const reason = wish.reason === "" ? CANCELLED_BY_OPERATOR : wish.reason;
   const task = await lockWithHolder(tx, projectId, taskId);
   const origin: ChangeOrigin = { actor: caller.actor, requestId: wish.requestId };
   const decision = decideTask(task, { kind: "cancel" }, rules.backoff);

@@ -61,3 +61,6 @@ export interface Backoff {
   readonly firstMs: number;
   readonly longestMs: number;
 }
+
+/** Why a task was cancelled where its operator did not say. */
+export const CANCELLED_BY_OPERATOR = "cancelled by an operator";

@@ -158,11 +158,11 @@ describe("tables", () => {
         status: "busy",
         liveness: "live",
         lastHeartbeatAt: "2030-01-31T08:09:10.123456Z",
-        recentErrors: { count: "3", worstSeverity: "fatal" },
+        recentErrors: { count: 3, worstSeverity: "fatal" },
         currentTask: { taskId: "task_1", leaseEpoch: "1", progress: 0.4, detail: "cracking" },
         labels: { zone: "a", rack: "7" },
       },
-      { name: "日本", status: "pending", liveness: "never", recentErrors: { count: "0" }, currentTask: null },
+      { name: "日本", status: "pending", liveness: "never", recentErrors: { count: 0 }, currentTask: null },
     ];
     const server = await fakeServer(() => ({ json: { agents } }));
     const ran = await runAgainst(server, ["agents"]);

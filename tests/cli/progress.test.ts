@@ -19,6 +19,8 @@ test("on a terminal the newest replaces the one before, and nothing is left", ()
     erase,
   ]);
   expect(written({ isTTY: true, columns: 10 })[0]?.length).toBe(erase.length + 9);
+  // A terminal that does not know its width says 0.
+  expect(written({ isTTY: true, columns: 0 })).toEqual(written({ isTTY: true, columns: 80 }));
 });
 
 test("nothing is written to a pipe, nor to a terminal that cannot erase", () => {

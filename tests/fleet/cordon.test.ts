@@ -171,7 +171,8 @@ describe("a draining agent", () => {
     const held = await create(kind);
     await agent.claim(kind);
     await agent.beat({ currentTask: { taskId: held, leaseEpoch: 1n } });
-    await fleet().drainAgent({ agent: agent.name, deadline: { seconds: 1n } }, operator());
+    const drain = { agent: agent.name, deadline: { seconds: 1n }, reason: "the room is rewired" };
+    await fleet().drainAgent(drain, operator());
     await waitFor(async () => (await agent.show()).cordon === Cordon.CORDONED, { what: "the deadline" });
     expect(await taskOf(held)).toMatchObject({ state: TaskState.PENDING, losses: 0, retries: 0 });
     const kindsOf = (await agent.beat()).commands.map((command) => [command.kind, command.taskId]);
@@ -185,6 +186,8 @@ describe("a draining agent", () => {
     });
     const last = (await auditOf(agent.name)).at(-1);
     expect(last).toMatchObject({ actor: "server", from: "draining", to: "cordoned", reason: "drained" });
+    // Whoever asks later why it gets nothing hears what it was drained for.
+    expect((await agent.show()).cordonReason).toBe("the room is rewired");
   });
 
   test("gets another deadline by another drain, which is audited without a version", async () => {

@@ -74,6 +74,39 @@ describe("a task", () => {
     });
   });
 
+  test("that requires nothing says no more than that nobody is there", () => {
+    const easy = { capabilities: [], labels: {} };
+    const gone = { ...among(agent({ liveness: "offline" })), matching: 1 };
+    expect(explainTask(task({ requirements: easy }), gone, undefined).summary).toBe(
+      "It waits because no agent can take tasks now.",
+    );
+  });
+
+  test("may still be run by an agent that is late", () => {
+    const { summary, reasons } = explainTask(task(), among(agent({ liveness: "stale" })), undefined);
+    expect(summary).toContain("gpu-1 could run it");
+    expect(reasons.at(-1)?.message).toBe("gpu-1 could run it, but its heartbeat is overdue.");
+  });
+
+  test("that was tried before says how that ended", () => {
+    const { reasons } = explainTask(
+      task({ attempt: 2, error: "its agent was lost", ahead: 1 }),
+      among(agent()),
+      undefined,
+    );
+    expect(reasons.map(({ message }) => message).slice(1, 3)).toEqual([
+      "Attempt 2 ended: its agent was lost.",
+      "1 task of kind hash that waits for the same agents goes first, by priority and age.",
+    ]);
+  });
+
+  test("that was cancelled without a reason says so once", () => {
+    const cancelled = task({ state: "cancelled", error: "cancelled by an operator" });
+    expect(explainTask(cancelled, among(), undefined).summary).toBe(
+      "It was cancelled by an operator. A retry tries it anew.",
+    );
+  });
+
   test("that waits says until when and for what", () => {
     const until = "2030-01-01T00:00:00Z";
     expect(explainTask(task({ waitsUntil: until, error: "no luck" }), among(), undefined).summary).toBe(
@@ -132,10 +165,10 @@ describe("an agent", () => {
     ["that does not ask", {}, { all: [hard, easy], asked: [] }, ["NOT_ASKING"], "not asking"],
     [
       "that asks for others",
-      { asks: ["scan"] },
+      { asks: ["scan", "sum"] },
       { all: [easy], asked: [hard] },
       ["ASKS_FOR_OTHER_KINDS"],
-      "kind scan",
+      "waits for tasks of the kinds scan, sum; those that are due and that it could run are of other kinds.",
     ],
     ["lost again and again", { flapping: true }, nothing, ["AGENT_FLAPPING", "NO_TASKS"], "flapping"],
     [

@@ -104,18 +104,26 @@ async function orderCordon(order: CordonOrder, name: string | undefined, flags: 
       path: order.path,
       body: { ...filter, all, reason, deadline },
       verb: order.question,
-      stateOf: ({ cordon }) => (cordon === "none" ? "uncordoned" : orDash(cordon)),
+      stateOf,
     });
     return;
   }
   const body = { reason, deadline, requestId: newRequestId() };
   const { text, value } = await apiFor(flags).post<AgentJson>(`${agentPath(name)}:${order.verb}`, body);
   if (flags.json === true) printJson(text);
-  else printLine(`${value.name ?? name}: ${cordonText(value)}.`);
+  else printLine(`${value.name ?? name} is ${stateOf(value)}${tellMore(value)}.`);
 }
 
-/** Such as "draining until 12:00, the machine is upgraded". */
-export function cordonText({ cordon, cordonReason, drainDeadline }: AgentJson): string {
+function stateOf({ cordon }: AgentJson): string {
+  return cordon === "none" ? "uncordoned" : orDash(cordon);
+}
+
+/** Such as "draining until 2030-01-31 08:00:00Z (the machine is upgraded)". */
+export function cordonText(agent: AgentJson): string {
+  return `${orDash(agent.cordon)}${tellMore(agent)}`;
+}
+
+function tellMore({ cordonReason, drainDeadline }: AgentJson): string {
   const until = drainDeadline == null ? "" : ` until ${instantText(drainDeadline)}`;
-  return [`${orDash(cordon)}${until}`, ...(cordonReason ? [cordonReason] : [])].join(", ");
+  return `${until}${cordonReason ? ` (${cordonReason})` : ""}`;
 }

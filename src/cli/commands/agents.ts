@@ -189,8 +189,8 @@ function describe(agent: AgentJson): [string, string][] {
 }
 
 function recentErrorsText({ recentErrors }: AgentJson): string {
-  const count = recentErrors?.count ?? "0";
-  return count === "0" ? "0" : `${count} (${orDash(recentErrors?.worstSeverity)})`;
+  const count = recentErrors?.count ?? 0;
+  return count === 0 ? "0" : `${count} (${orDash(recentErrors?.worstSeverity)})`;
 }
 
 function currentTaskText({ currentTask }: AgentJson): string {
