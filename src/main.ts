@@ -24,8 +24,11 @@ export type FlagValues = Readonly<Record<string, string | undefined>>;
 
 const DEFAULT_PROJECT = "default";
 
-/** Runs the control plane until SIGINT or SIGTERM; resolves when all of it has stopped. */
-export async function serve(flags: FlagValues): Promise<void> {
+/**
+ * Runs the control plane until SIGINT or SIGTERM; resolves when all of it has stopped. `printJson` gets what it listens on,
+ * instead of words on standard output.
+ */
+export async function serve(flags: FlagValues, printJson?: (json: string) => void): Promise<void> {
   const config = readConfig(process.env, flags);
   const telemetry: Telemetry = { tracing: undefined, log: undefined };
   const logger = await openLog(config, telemetry);
@@ -42,10 +45,11 @@ export async function serve(flags: FlagValues): Promise<void> {
     try {
       await controlPlane.start();
       await serverFile.write(reachable(controlPlane.addresses, config));
-      announce(controlPlane.addresses, config, tokenFile);
-      announceDashboard(controlPlane.addresses, config, controlPlane.signInCode(project.id));
+      const news = newsOf(controlPlane.addresses, config, controlPlane.signInCode(project.id), tokenFile);
+      if (printJson === undefined) announce(news);
+      else printJson(JSON.stringify(news));
       await stopRequested;
-      console.log("Stopping.");
+      if (printJson === undefined) console.log("Stopping.");
       giveUpStopping(logger);
     } finally {
       await serverFile.remove();
@@ -170,34 +174,54 @@ interface Address {
   port: number;
 }
 
-function announce(
-  addresses: { http: Address; grpc: Address },
-  config: Config,
-  tokenFile: string | undefined,
-): void {
-  const { http, grpc } = addresses;
-  console.log(
-    `Drover serves Connect, gRPC-Web, gRPC and REST on ${config.tlsCert === undefined ? "http" : "https"}://${printAddress(http)}`,
-  );
-  console.log(`Drover serves native gRPC on ${printAddress(grpc)}`);
-  console.log(
-    `Database: ${config.databaseUrl === undefined ? `embedded, in ${resolve(config.dataDir)}` : "DATABASE_URL"}`,
-  );
-  if (tokenFile !== undefined) console.log(`Operator token: written to ${tokenFile}`);
+/** What a start has to tell. */
+interface News {
+  readonly http: string;
+  /** `host:port`. */
+  readonly grpc: string;
+  /** The folder of the embedded one; undefined where DATABASE_URL names another. */
+  readonly embeddedDatabase: string | undefined;
+  /** Where the operator's token was written; undefined where there was one. */
+  readonly operatorTokenFile: string | undefined;
+  readonly dashboard: string;
 }
 
-/** The code stands in the fragment, which browsers keep to themselves: no request and no log carries it. */
-function announceDashboard(addresses: { http: Address; grpc: Address }, config: Config, code: string): void {
-  const { http } = reachable(addresses, config);
-  console.log(`Dashboard: ${http}/#/sign-in/${code} (signs in once, within 15 minutes)`);
+function newsOf(
+  addresses: { http: Address; grpc: Address },
+  config: Config,
+  signInCode: string,
+  operatorTokenFile: string | undefined,
+): News {
+  const { http, grpc } = addresses;
+  return {
+    http: `${schemeOf(config)}://${printAddress(http)}`,
+    grpc: printAddress(grpc),
+    embeddedDatabase: config.databaseUrl === undefined ? resolve(config.dataDir) : undefined,
+    operatorTokenFile,
+    // The code stands in the fragment, which browsers keep to themselves: no request and no log carries it.
+    dashboard: `${reachable(addresses, config).http}/#/sign-in/${signInCode}`,
+  };
+}
+
+function announce({ http, grpc, embeddedDatabase, operatorTokenFile, dashboard }: News): void {
+  console.log(`Drover serves Connect, gRPC-Web, gRPC and REST on ${http}`);
+  console.log(`Drover serves native gRPC on ${grpc}`);
+  console.log(
+    `Database: ${embeddedDatabase === undefined ? "DATABASE_URL" : `embedded, in ${embeddedDatabase}`}`,
+  );
+  if (operatorTokenFile !== undefined) console.log(`Operator token: written to ${operatorTokenFile}`);
+  console.log(`Dashboard: ${dashboard} (signs in once, within 15 minutes)`);
+}
+
+function schemeOf({ tlsCert }: Config): "http" | "https" {
+  return tlsCert === undefined ? "http" : "https";
 }
 
 /** The addresses by which this machine reaches them: one that stands for all of its own cannot be connected to. */
-function reachable(addresses: { http: Address; grpc: Address }, { tlsCert }: Config): ServerAddresses {
-  const scheme = tlsCert === undefined ? "http" : "https";
+function reachable(addresses: { http: Address; grpc: Address }, config: Config): ServerAddresses {
   const baseOf = ({ host, port }: Address): string => {
     const reached = host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host;
-    return `${scheme}://${printAddress({ host: reached, port })}`;
+    return `${schemeOf(config)}://${printAddress({ host: reached, port })}`;
   };
   return { http: baseOf(addresses.http), grpc: baseOf(addresses.grpc) };
 }

@@ -23,8 +23,8 @@ export interface Finding {
 /** The server's side of the house, as far as commands on its own machine need it. */
 export interface ServerEntry {
   readonly settings: readonly Setting[];
-  /** Serves until SIGINT or SIGTERM. */
-  serve(flagValues: FlagValues): Promise<void>;
+  /** Serves until SIGINT or SIGTERM. `printJson` gets what it listens on, instead of words on standard output. */
+  serve(flagValues: FlagValues, printJson?: (json: string) => void): Promise<void>;
   migrate(flagValues: FlagValues): Promise<void>;
   recoverOperatorToken(flagValues: FlagValues): Promise<{ path: string }>;
   /** Looks at everything on the server's own machine; `serverUrl` is where its settings say that it answers. */

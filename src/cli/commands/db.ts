@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { note } from "../output.ts";
+import { note, printJson } from "../output.ts";
 import { isStorageSetting, serverCommand } from "../server-command.ts";
 
 export function addDb(program: Command): void {
@@ -8,9 +8,11 @@ export function addDb(program: Command): void {
     name: "drover db migrate",
     description: "bring the database's schema up to date, as every start of the server does",
     takes: isStorageSetting,
-    run: async (entry, values) => {
+    flags: (full) => full.option("--json", "print that it is done as JSON"),
+    run: async (entry, values, full) => {
       await entry.migrate(values);
-      note("The database's schema is up to date.");
+      if (full.opts<{ json?: true }>().json === true) printJson(JSON.stringify({ upToDate: true }));
+      else note("The database's schema is up to date.");
     },
   });
 }

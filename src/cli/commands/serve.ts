@@ -1,5 +1,6 @@
 import type { Command } from "commander";
 import { surviveBrokenPipe } from "../broken-pipe.ts";
+import { printJson } from "../output.ts";
 import { serverCommand } from "../server-command.ts";
 
 export function addServe(program: Command): void {
@@ -7,9 +8,11 @@ export function addServe(program: Command): void {
     name: "drover serve",
     description: "run the control plane until it is told to stop",
     takes: () => true,
-    run: (entry, values) => {
+    flags: (full) => full.option("--json", "print the addresses as one line of JSON"),
+    run: (entry, values, full) => {
       surviveBrokenPipe();
-      return entry.serve(values);
+      const json = full.opts<{ json?: true }>().json === true;
+      return entry.serve(values, json ? printJson : undefined);
     },
   });
 }
