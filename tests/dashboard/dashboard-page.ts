@@ -74,3 +74,32 @@ export async function findBarriers(page: Page, colours = false): Promise<string[
     );
   }, colours);
 }
+
+/** What runs out of its place to the right at these widths of the window, besides what is cut off or scrolls on purpose. */
+export async function findOverflow(page: Page, widths: readonly number[]): Promise<string[]> {
+  const { width: usual = 0, height = 0 } = page.viewportSize() ?? {};
+  const found: string[] = [];
+  for (const width of widths) {
+    if (width !== usual) await page.setViewportSize({ width, height });
+    found.push(
+      ...(await page.evaluate(async () => {
+        // Observers of sizes have had their turn by the second frame.
+        for (let i = 0; i < 2; i++) await new Promise((resolve) => requestAnimationFrame(resolve));
+        const wide = [...document.querySelectorAll("main, main *, nav *")].filter((element) => {
+          const { overflowX, display } = getComputedStyle(element);
+          const mayRunOut = overflowX === "visible" || element.matches("main");
+          // An inline element has no width of its own.
+          const isBox = display !== "inline" && element.clientWidth > 0;
+          const isAside = element.closest(".uplot, .off-screen") !== null;
+          return mayRunOut && isBox && !isAside && element.scrollWidth > element.clientWidth + 1;
+        });
+        return wide.map(
+          ({ tagName, className, scrollWidth, clientWidth }) =>
+            `${innerWidth}: ${tagName} ${className} ${scrollWidth} > ${clientWidth}`,
+        );
+      })),
+    );
+  }
+  if (widths.length > 0) await page.setViewportSize({ width: usual, height });
+  return found;
+}

@@ -10,7 +10,7 @@ import { Empty } from "../../parts/empty.tsx";
 import { Choice, Controls, TextFilter } from "../../parts/filters.tsx";
 import { ReadingView } from "../../parts/reading-view.tsx";
 import { TimeAgo } from "../../parts/time-ago.tsx";
-import { place, refine } from "../../router.ts";
+import { href, place, refine } from "../../router.ts";
 import { numberOf, severityWords, wordOf } from "../../words.ts";
 import { ErrorRows } from "./error-rows.tsx";
 
@@ -117,10 +117,11 @@ function NoErrors({ filtered }: { filtered: boolean }) {
     );
   }
   return (
-    <Empty icon="check" title="Nothing has gone wrong">
+    <Empty icon="check" title="No agent has reported an error">
       <p>
         Agents report errors with a heartbeat, or by a call of its own. Secrets are taken out before they are
-        stored.
+        stored. A task that failed says why by itself:{" "}
+        <a href={href(["tasks"], { state: "failed" })}>look at failed tasks</a>.
       </p>
       <Command
         text={[

@@ -57,7 +57,7 @@ export function MintForm({ onMinted }: { onMinted: () => void }) {
         </select>
       </label>
       <label class="field short">
-        <span>Lives for, such as 30d</span>
+        <span>Lives for, as 30d</span>
         <input name="ttl" placeholder="no end" autoComplete="off" />
       </label>
       {role.value === TokenRole.ENROLLMENT && (
