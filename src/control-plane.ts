@@ -126,6 +126,7 @@ import { HeldTasks } from "./tasks/held-tasks.ts";
 import { createLoanRpc } from "./tasks/loan-rpc.ts";
 import { LoanService } from "./tasks/loan-service.ts";
 import { forgetLeftovers, forgetOldTasks } from "./tasks/prune-tasks.ts";
+import { RenewalWriter } from "./tasks/renewal-writer.ts";
 import { findDue } from "./tasks/requirement-store.ts";
 import type { TaskChange } from "./tasks/task-change.ts";
 import { createTaskRpc } from "./tasks/task-rpc.ts";
@@ -283,7 +284,7 @@ export function createControlPlane(
   const singletons = [pruner, passes.interrupted, sweeper];
   const { sequencer, feed, watches } = events;
   const readers = [streams.open, feed, streams.notifications];
-  const writers = [heartbeats.writer, tasks.writers.claims, tasks.writers.completions, pacer, sequencer];
+  const writers = [heartbeats.writer, ...Object.values(tasks.writers), pacer, sequencer];
   const background = [gate, lastUsed, ...waiting, ...singletons, ...readers, ...writers];
   watchParts(measured, {
     database,
@@ -405,7 +406,7 @@ interface Tasks {
   held: HeldTasks;
   claims: ClaimService;
   loans: LoanService;
-  writers: { claims: ClaimWriter; completions: CompletionWriter };
+  writers: { claims: ClaimWriter; renewals: RenewalWriter; completions: CompletionWriter };
   unhandled: ReportUnhandled;
   /** For tasks, and for errors beside them. */
   quotas: Quotas;
@@ -439,11 +440,12 @@ function createTasks(
   const announce = (changes: readonly TaskChange[]) => waiting.announce(changes);
   const writers = {
     claims: new ClaimWriter(db, rules, announce, tracing),
+    renewals: new RenewalWriter(db, rules, announce, tracing),
     completions: new CompletionWriter(db, announce, tracing),
   };
   const onCordoned = (changes: readonly CordonChange[]) => logCordons(logger, changes);
   const claims = new ClaimService(db, rules, waiting, writers.claims);
-  const loans = new LoanService(db, rules, waiting, writers.completions, onCordoned);
+  const loans = new LoanService(db, rules, waiting, writers, onCordoned);
   const quotas = new Quotas(db, quotaSettingsOf(config), (error) =>
     logger.warn({ err: error }, "errors were not counted for their quotas; it is tried again"),
   );

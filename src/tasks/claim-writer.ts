@@ -1,13 +1,10 @@
-import type { AgentCaller } from "../identity/caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
-import { inCall } from "../observability/call-scope.ts";
-import type { Origin, Tracing } from "../observability/tracing.ts";
-import { type Batched, CoalescingBatcher, type Outcome, type Settle } from "../runtime/coalescing-batcher.ts";
-import { Refusal } from "../runtime/refusal.ts";
+import type { Tracing } from "../observability/tracing.ts";
+import type { Outcome } from "../runtime/coalescing-batcher.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Db, Tx } from "../storage/database.ts";
-import { DatabaseUnavailable } from "../storage/database-error.ts";
 import { shareTakers } from "./claim-store.ts";
+import { GatheredCalls, type SentCall } from "./gathered-calls.ts";
 import { type AdmittedClaim, lendDue } from "./lend-due.ts";
 import type { Offer } from "./match-task.ts";
 import { type ClaimBar, findClaimBar } from "./may-claim.ts";
@@ -18,24 +15,14 @@ import { refusalOfBar } from "./task-refusals.ts";
 import type { TaskRules } from "./task-rules.ts";
 import type { TaskRecord } from "./task-store.ts";
 
-/** The first claim of a batch waits so long for others, where others are to be expected. */
-const GATHER_MS = 2;
-const BATCH = 500;
-const BATCHES_AT_ONCE = 2;
-/** Some seconds' worth; who comes after them is told to come again. */
-const CAPACITY = 20_000;
-const RETRY_AFTER_MS = 1_000;
 /** So many tasks one transaction lends: those who come behind it wait for about as long as a claim of a thousand takes. */
 const MOST_TASKS = 1_000;
 
 /** An agent's wish for tasks, to be answered at once. */
-export interface SentClaim {
-  readonly caller: AgentCaller;
+export interface SentClaim extends SentCall {
   /** Empty: any kind. */
   readonly kinds: readonly string[];
   readonly max: number;
-  /** The work that it is part of, where that is traced. */
-  readonly origin?: Origin | undefined;
 }
 
 /** What a claim brought, and what its agent had to offer for it. */
@@ -53,11 +40,7 @@ type Answer = { kind: "lent"; claimed: Claimed } | { kind: "barred"; bar: ClaimB
  * is every claim of a batch that fails, since that may be the fault of any.
  */
 export class ClaimWriter implements Service {
-  readonly #db: Db;
-  readonly #rules: TaskRules;
-  readonly #announce: (changes: readonly TaskChange[]) => void;
-  readonly #tracing: Tracing | undefined;
-  readonly #batcher: CoalescingBatcher<SentClaim, Claimed | undefined>;
+  readonly #calls: GatheredCalls<SentClaim, Claimed | undefined>;
 
   /** `announce` hears of loans once they are committed. */
   constructor(
@@ -66,33 +49,36 @@ export class ClaimWriter implements Service {
     announce: (changes: readonly TaskChange[]) => void,
     tracing?: Tracing,
   ) {
-    this.#db = db;
-    this.#rules = rules;
-    this.#announce = announce;
-    this.#tracing = tracing;
-    this.#batcher = new CoalescingBatcher({
+    this.#calls = new GatheredCalls({
+      words: "claims",
       keyOf: ({ caller }) => caller.agentId,
-      folds: () => false,
-      flush: (batch, settle) => inCall(undefined, () => this.#flushTraced(batch, settle)),
-      gatherMs: GATHER_MS,
-      maxBatch: BATCH,
-      maxInFlight: BATCHES_AT_ONCE,
-      capacity: CAPACITY,
-      overloaded: () =>
-        new Refusal("resource-exhausted", "more claims wait than can be served soon", {
-          retryAfterMs: RETRY_AFTER_MS,
-        }),
-      stopped: () => new DatabaseUnavailable("the server is stopping", "not-committed"),
+      async take(sent, settle) {
+        const waiting = sent.map((claim, place) => ({
+          place,
+          claim,
+          projectId: claim.caller.projectId,
+          max: claim.max,
+        }));
+        for (const round of planRounds(waiting, MOST_TASKS)) {
+          const claims = round.map(({ claim }) => claim);
+          const { revoked, result } = await takeTogether(db, claims, (tx, left) => serveAll(tx, left, rules));
+          announce(result?.changes ?? []);
+          for (const { place, claim } of round) {
+            if (revoked.has(claim.caller)) settle(place, Promise.reject(unauthenticated()));
+            else settle(place, outcomeOf(result?.answers.get(claim)));
+          }
+        }
+      },
+      tracing,
     });
   }
 
   async start(): Promise<void> {
-    await this.#batcher.start();
+    await this.#calls.start();
   }
 
-  /** Serves what was sent. */
   async stop(): Promise<void> {
-    await this.#batcher.stop();
+    await this.#calls.stop();
   }
 
   /**
@@ -100,35 +86,7 @@ export class ClaimWriter implements Service {
    * own. Throws AGENT_IN_ERROR, AGENT_CORDONED, UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE.
    */
   async submit(claim: SentClaim): Promise<Claimed | undefined> {
-    if (this.#tracing === undefined) return await this.#batcher.submit(claim);
-    return await this.#batcher.submit({ ...claim, origin: this.#tracing.here() });
-  }
-
-  #flushTraced(batch: readonly Batched<SentClaim>[], settle: Settle<Claimed | undefined>): Promise<void> {
-    if (this.#tracing === undefined) return this.#flush(batch, settle);
-    const origins = batch.map(({ item }) => item.origin);
-    return this.#tracing.together("claims", origins, () => this.#flush(batch, settle));
-  }
-
-  async #flush(batch: readonly Batched<SentClaim>[], settle: Settle<Claimed | undefined>): Promise<void> {
-    const waiting = batch.map(({ item: claim }, place) => ({
-      place,
-      claim,
-      projectId: claim.caller.projectId,
-      max: claim.max,
-    }));
-    for (const round of planRounds(waiting, MOST_TASKS)) {
-      const { revoked, result } = await takeTogether(
-        this.#db,
-        round.map(({ claim }) => claim),
-        (tx, sent) => serveAll(tx, sent, this.#rules),
-      );
-      this.#announce(result?.changes ?? []);
-      for (const { place, claim } of round) {
-        if (revoked.has(claim.caller)) settle(place, Promise.reject(unauthenticated()));
-        else settle(place, outcomeOf(result?.answers.get(claim)));
-      }
-    }
+    return await this.#calls.submit(claim);
   }
 }
 

@@ -1,33 +1,18 @@
-import type { AgentCaller } from "../identity/caller.ts";
 import { unauthenticated } from "../identity/unauthenticated.ts";
-import { inCall } from "../observability/call-scope.ts";
-import type { Origin, Tracing } from "../observability/tracing.ts";
-import { type Batched, CoalescingBatcher, type Settle } from "../runtime/coalescing-batcher.ts";
-import { Refusal } from "../runtime/refusal.ts";
+import type { Tracing } from "../observability/tracing.ts";
 import type { Service } from "../runtime/service.ts";
 import type { Db, Tx } from "../storage/database.ts";
-import { DatabaseUnavailable } from "../storage/database-error.ts";
 import { type Completed, type Completion, completeLoans } from "./completion-store.ts";
+import { GatheredCalls, type SentCall } from "./gathered-calls.ts";
 import { takeTogether } from "./take-together.ts";
 import { recordAllChanges, type TaskChange } from "./task-change.ts";
 import type { TaskRecord } from "./task-store.ts";
 
-/** The first completion of a batch waits so long for others, where others are to be expected. */
-const GATHER_MS = 2;
-const BATCH = 500;
-const BATCHES_AT_ONCE = 2;
-/** Some seconds' worth; who comes after them is told to come again. */
-const CAPACITY = 20_000;
-const RETRY_AFTER_MS = 1_000;
 /** A larger result or payload travels by itself, so that a batch stays within some megabytes. */
 const MOST_BYTES = 16 * 1024;
 
 /** An agent's word that a task of its own is done. */
-export interface SentCompletion extends Completion {
-  readonly caller: AgentCaller;
-  /** The work that it is part of, where that is traced. */
-  readonly origin?: Origin | undefined;
-}
+export type SentCompletion = Completion & SentCall;
 
 type Taken = { changes: TaskChange[]; tasks: Map<SentCompletion, TaskRecord> };
 
@@ -36,39 +21,31 @@ type Taken = { changes: TaskChange[]; tasks: Map<SentCompletion, TaskRecord> };
  * takes nearly all of them, and nothing where there is something to decide: whoever sent such a one takes it by itself.
  */
 export class CompletionWriter implements Service {
-  readonly #db: Db;
-  readonly #announce: (changes: readonly TaskChange[]) => void;
-  readonly #tracing: Tracing | undefined;
-  readonly #batcher: CoalescingBatcher<SentCompletion, TaskRecord | undefined>;
+  readonly #calls: GatheredCalls<SentCompletion, TaskRecord | undefined>;
 
   /** `announce` hears of changes once they are committed. */
   constructor(db: Db, announce: (changes: readonly TaskChange[]) => void, tracing?: Tracing) {
-    this.#db = db;
-    this.#tracing = tracing;
-    this.#announce = announce;
-    this.#batcher = new CoalescingBatcher({
+    this.#calls = new GatheredCalls({
+      words: "completions",
       keyOf: ({ key }) => key.taskId,
-      folds: () => false,
-      flush: (batch, settle) => inCall(undefined, () => this.#flushTraced(batch, settle)),
-      gatherMs: GATHER_MS,
-      maxBatch: BATCH,
-      maxInFlight: BATCHES_AT_ONCE,
-      capacity: CAPACITY,
-      overloaded: () =>
-        new Refusal("resource-exhausted", "more results wait than can be written soon", {
-          retryAfterMs: RETRY_AFTER_MS,
-        }),
-      stopped: () => new DatabaseUnavailable("the server is stopping", "not-committed"),
+      async take(sent, settle) {
+        const { revoked, result } = await takeTogether(db, sent, takeAll);
+        announce(result?.changes ?? []);
+        for (const [place, completion] of sent.entries()) {
+          if (revoked.has(completion.caller)) settle(place, Promise.reject(unauthenticated()));
+          else settle(place, { kind: "done", result: result?.tasks.get(completion) });
+        }
+      },
+      tracing,
     });
   }
 
   async start(): Promise<void> {
-    await this.#batcher.start();
+    await this.#calls.start();
   }
 
-  /** Writes what was taken. */
   async stop(): Promise<void> {
-    await this.#batcher.stop();
+    await this.#calls.stop();
   }
 
   /**
@@ -77,30 +54,7 @@ export class CompletionWriter implements Service {
    */
   async submit(completion: SentCompletion): Promise<TaskRecord | undefined> {
     if ((completion.result?.bytes ?? 0) > MOST_BYTES) return undefined;
-    if (this.#tracing === undefined) return await this.#batcher.submit(completion);
-    return await this.#batcher.submit({ ...completion, origin: this.#tracing.here() });
-  }
-
-  #flushTraced(
-    batch: readonly Batched<SentCompletion>[],
-    settle: Settle<TaskRecord | undefined>,
-  ): Promise<void> {
-    if (this.#tracing === undefined) return this.#flush(batch, settle);
-    const origins = batch.map(({ item }) => item.origin);
-    return this.#tracing.together("completions", origins, () => this.#flush(batch, settle));
-  }
-
-  async #flush(
-    batch: readonly Batched<SentCompletion>[],
-    settle: Settle<TaskRecord | undefined>,
-  ): Promise<void> {
-    const sent = batch.map(({ item }) => item);
-    const { revoked, result } = await takeTogether(this.#db, sent, takeAll);
-    this.#announce(result?.changes ?? []);
-    for (const [place, completion] of sent.entries()) {
-      if (revoked.has(completion.caller)) settle(place, Promise.reject(unauthenticated()));
-      else settle(place, { kind: "done", result: result?.tasks.get(completion) });
-    }
+    return await this.#calls.submit(completion);
   }
 }
 

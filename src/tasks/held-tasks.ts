@@ -5,11 +5,10 @@ import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { countFailures, endAttempts, type ReportUnhandled } from "./end-attempts.ts";
 import { type GiveBackReason, giveBackTasks } from "./give-back.ts";
-import { startOf } from "./loan-service.ts";
 import { type Holder, holdsTask, lockLoansOf, readLoans, renewLoans } from "./loan-store.ts";
 import { meets, type Offer, type Requirements } from "./match-task.ts";
 import { findUrgent } from "./requirement-store.ts";
-import { recordAllChanges, type TaskChange } from "./task-change.ts";
+import { recordAllChanges, startOf, type TaskChange } from "./task-change.ts";
 import {
   answerReport,
   loanKey,

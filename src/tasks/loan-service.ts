@@ -12,19 +12,14 @@ import { type CompletionWriter, successOf } from "./completion-writer.ts";
 import { decideTask } from "./decide-task.ts";
 import { writeAll } from "./end-attempts.ts";
 import { completeLoan, type LoanKey, lockLoan, type Progress, readLoans, renewLoans } from "./loan-store.ts";
-import { recordChanges, type TaskChange } from "./task-change.ts";
+import type { RenewalWriter, RenewedLease } from "./renewal-writer.ts";
+import { recordChanges, startOf, type TaskChange } from "./task-change.ts";
 import { agentInError, leaseLost, noSuchTask } from "./task-refusals.ts";
 import type { TaskRules } from "./task-rules.ts";
 import { findTask, type TaskRecord } from "./task-store.ts";
 import type { WaitingClaims } from "./waiting-claims.ts";
 
 const MOST_STALE_RESULTS = 10;
-
-/** A task's lease after a renewal. */
-export interface RenewedLease {
-  leaseEpoch: bigint;
-  remainingMs: number;
-}
 
 /** What a transaction came to that must commit before its caller is refused: it may have kept the refused result. */
 type Written<T> =
@@ -39,12 +34,18 @@ interface Ended {
   cordoned?: CordonChange[];
 }
 
+/** What gathers the calls of many agents. */
+export interface LoanWriters {
+  readonly renewals: Pick<RenewalWriter, "submit">;
+  readonly completions: Pick<CompletionWriter, "submit">;
+}
+
 /** What agents do with tasks that they have on loan: they renew the loans, and end them. */
 export class LoanService {
   readonly #db: Db;
   readonly #rules: TaskRules;
   readonly #waiting: WaitingClaims;
-  readonly #completions: Pick<CompletionWriter, "submit">;
+  readonly #writers: LoanWriters;
   readonly #onCordoned: (changes: readonly CordonChange[]) => void;
 
   /** `onCordoned` hears after the commit of agents that failed too many tasks in a row. */
@@ -52,10 +53,10 @@ export class LoanService {
     db: Db,
     rules: TaskRules,
     waiting: WaitingClaims,
-    completions: Pick<CompletionWriter, "submit">,
+    writers: LoanWriters,
     onCordoned: (changes: readonly CordonChange[]) => void = () => {},
   ) {
-    this.#completions = completions;
+    this.#writers = writers;
     this.#onCordoned = onCordoned;
     this.#db = db;
     this.#rules = rules;
@@ -71,6 +72,10 @@ export class LoanService {
     once?: Once,
   ): Promise<RenewedLease> {
     const key = keyOf(caller, taskId, leaseEpoch);
+    // What names a request_id is noted in a transaction of its own.
+    const written =
+      once === undefined ? await this.#writers.renewals.submit({ caller, key, progress }) : undefined;
+    if (written !== undefined) return written;
     const repeat = async (tx: Tx) => {
       const [loan] = await readLoans(tx, [key]);
       return { leaseEpoch, remainingMs: loan?.remainingMs ?? 0 };
@@ -101,7 +106,8 @@ export class LoanService {
   ): Promise<TaskRecord> {
     const key = keyOf(caller, taskId, leaseEpoch);
     // What names a request_id is noted in a transaction of its own.
-    const written = once === undefined ? await this.#completions.submit({ caller, key, result }) : undefined;
+    const written =
+      once === undefined ? await this.#writers.completions.submit({ caller, key, result }) : undefined;
     if (written !== undefined) return written;
     return await this.#writeResult(caller, key, { kind: "complete", result }, once, async (tx) => {
       const completed = await completeLoan(tx, key, result);
@@ -228,13 +234,4 @@ async function requireTask(tx: Tx, { projectId, taskId }: LoanKey): Promise<Task
   const task = await findTask(tx, projectId, taskId);
   if (task === undefined) throw new Error("a task vanished in a transaction that has seen it");
   return task;
-}
-
-/** The fact that the agent has begun to work on a task. */
-export function startOf(key: LoanKey, kind: string): TaskChange {
-  return { ...factOf(key, kind), type: "task.started", from: "leased", to: "running" };
-}
-
-function factOf(key: LoanKey, kind: string): Omit<TaskChange, "type" | "from" | "to"> {
-  return { ...key, kind, reason: "", dueInMs: undefined };
 }

@@ -1,4 +1,4 @@
-import { sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import type { PackedJson } from "../runtime/json-value.ts";
 import type { Tx } from "../storage/database.ts";
 import type { Requirements } from "./match-task.ts";
@@ -37,9 +37,34 @@ export interface Renewal extends LoanKey, Progress {
 
 /**
  * Renews the loans that their agents still have; those that are not in the answer are over. A lease past its end is
- * renewed too, as long as nobody took the task back.
+ * renewed too, as long as nobody took the task back. The agents' rows must be locked.
  */
 export async function renewLoans(tx: Tx, renewals: readonly Renewal[]): Promise<RenewedLoan[]> {
+  return await renew(tx, renewals, { agents: sql``, join: sql``, tasks: sql`FOR UPDATE OF t` });
+}
+
+/**
+ * The same where the agents' rows are not locked: it locks them before the tasks, FOR SHARE. What is not in the answer was
+ * not touched: the loan is over, its agent is in error or gone, or somebody else has the agent or the task locked.
+ */
+export async function renewFreeLoans(tx: Tx, renewals: readonly Renewal[]): Promise<RenewedLoan[]> {
+  // Sorting takes all of its input before the first row is locked: no task is, until all agents are.
+  return await renew(tx, renewals, {
+    agents: sql`, agent AS MATERIALIZED (
+      SELECT s.project_id, s.agent_id FROM agent_states s
+      WHERE (s.project_id, s.agent_id) IN (SELECT project_id, agent_id FROM wanted) AND s.status <> 'error'
+      ORDER BY s.project_id, s.agent_id FOR SHARE SKIP LOCKED
+    )`,
+    join: sql`JOIN agent USING (project_id, agent_id)`,
+    tasks: sql`FOR UPDATE OF t SKIP LOCKED`,
+  });
+}
+
+async function renew(
+  tx: Tx,
+  renewals: readonly Renewal[],
+  locks: { agents: SQL; join: SQL; tasks: SQL },
+): Promise<RenewedLoan[]> {
   if (renewals.length === 0) return [];
   const input = renewals.map(
     ({ projectId, agentId, taskId, leaseEpoch, accept, leaseMs, progress, detail, checkpoint }) => ({
@@ -57,15 +82,17 @@ export async function renewLoans(tx: Tx, renewals: readonly Renewal[]): Promise<
     }),
   );
   const rows = await tx.execute<LoanRow & { kind: string; began: boolean }>(sql`
-    WITH held AS MATERIALIZED (
+    WITH wanted AS MATERIALIZED (
+      SELECT * FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS w(project_id uuid, agent_id uuid, id uuid,
+        epoch bigint, accept boolean, lease_ms float8, progress float8, detail text, checkpoint text, checkpoint_bytes int)
+    )${locks.agents}, held AS MATERIALIZED (
       SELECT t.project_id, t.id, t.state = 'leased' AND i.accept AS began, i.accept, i.lease_ms, i.progress, i.detail,
         i.checkpoint, i.checkpoint_bytes
-      FROM jsonb_to_recordset(${JSON.stringify(input)}::jsonb) AS i(project_id uuid, agent_id uuid, id uuid, epoch bigint,
-        accept boolean, lease_ms float8, progress float8, detail text, checkpoint text, checkpoint_bytes int)
+      FROM wanted i ${locks.join}
       JOIN tasks t ON t.project_id = i.project_id AND t.id = i.id AND t.lease_epoch = i.epoch
         AND t.agent_id = i.agent_id
       WHERE t.state IN ('leased', 'running')
-      ORDER BY t.project_id, t.id FOR UPDATE OF t
+      ORDER BY t.project_id, t.id ${locks.tasks}
     )
     UPDATE tasks t
     SET lease_expires_at = clock_timestamp() + held.lease_ms * interval '1 ms',

@@ -6,7 +6,7 @@ import { assertNever } from "../runtime/assert-never.ts";
 import { formatId } from "../runtime/resource-id.ts";
 import type { Tx } from "../storage/database.ts";
 import type { Requirements } from "./match-task.ts";
-import type { TaskState } from "./task.ts";
+import type { Loan, TaskState } from "./task.ts";
 
 /** What happened to a task; each is a type of event. */
 export type TaskChangeType =
@@ -39,6 +39,19 @@ export interface TaskChange {
   dueInMs: number | undefined;
   /** What its agent must have; where it is left out, nothing. Told of pending tasks alone. */
   requirements?: Requirements;
+}
+
+/** The fact that an agent has begun to work on a task. */
+export function startOf(loan: Loan & { projectId: string; taskId: string }, kind: string): TaskChange {
+  return {
+    ...loan,
+    kind,
+    reason: "",
+    dueInMs: undefined,
+    type: "task.started",
+    from: "leased",
+    to: "running",
+  };
 }
 
 /** Who made changes. */

@@ -143,6 +143,7 @@ async function lendEach(count: number, kind: string) {
         agent,
         id,
         complete: (as: AgentCaller, epoch = 1n) => fixture.loans.complete(as, id, epoch, pack({ n })),
+        update: (as: AgentCaller, epoch = 1n) => fixture.loans.update(as, id, epoch, { progress: n / 100 }),
       };
     }),
   );
@@ -178,21 +179,54 @@ test("results that come at once: each gets its own answer, and one that is refus
   }
 });
 
-test("a result whose agent somebody has locked keeps no other one waiting", async () => {
-  const [held, free] = await lendEach(2, "locked");
-  if (held === undefined || free === undefined) throw new Error("there are two");
+test("updates that come at once: each accepts its own task, and one that is refused harms no other", async () => {
+  const lent = await lendEach(12, "updated");
+  const [first, second, last] = [lent[0], lent[1], lent.at(-1)];
+  if (first === undefined || second === undefined || last === undefined) throw new Error("there are twelve");
+  await fixture.beat(last.agent, { status: "error" });
+  const revoked: AgentCaller = { ...first.agent, authenticatedAtMs: -1e9 };
+  const results = await Promise.allSettled([
+    ...lent.slice(1).map(({ agent, update }) => update(agent)),
+    second.update(second.agent),
+    second.update(first.agent),
+    first.update(first.agent, 7n),
+    first.update(revoked),
+  ]);
+  expect(results.map(refusal)).toEqual([
+    ...Array(10).fill("fulfilled"),
+    "AGENT_IN_ERROR",
+    "fulfilled",
+    "not-found",
+    "LEASE_LOST",
+    "unauthenticated",
+  ]);
+  for (const [n, { id }] of lent.slice(0, 11).entries()) {
+    const { task } = await fixture.show(id);
+    expect([n, task.state, task.progress]).toEqual(n === 0 ? [0, "leased", 0] : [n, "running", n / 100]);
+    const events = await fixture.database.sql`
+      SELECT 1 FROM events WHERE task_id = ${id} AND type = 'task.started' AND agent_name = ${`updated-${n}`}`;
+    expect(events.length).toBe(n === 0 ? 0 : 1);
+  }
+});
+
+test("what is said of a task whose agent somebody has locked keeps no other one waiting", async () => {
+  const [held, busy, free] = await lendEach(3, "locked");
+  if (held === undefined || busy === undefined || free === undefined) throw new Error("there are three");
   const locked = Promise.withResolvers<void>();
   const release = Promise.withResolvers<void>();
   const holder = inTransaction(fixture.database.db, async (tx) => {
-    await lockAgents(tx, [held.agent], { waiting: true });
+    await lockAgents(tx, [held.agent, busy.agent], { waiting: true });
     locked.resolve();
     await release.promise;
   });
   await locked.promise;
+  const updating = busy.update(busy.agent);
+  expect(await free.update(free.agent)).toMatchObject({ leaseEpoch: 1n });
   const waiting = held.complete(held.agent);
   expect((await free.complete(free.agent)).state).toBe("succeeded");
-  expect((await fixture.show(held.id)).task.state).toBe("leased");
+  for (const { id } of [held, busy]) expect((await fixture.show(id)).task.state).toBe("leased");
   release.resolve();
   await holder;
+  expect(await updating).toMatchObject({ leaseEpoch: 1n });
   expect((await waiting).state).toBe("succeeded");
 });

@@ -15,6 +15,7 @@ import type { Spared } from "../../src/tasks/give-back.ts";
 import { HeldTasks } from "../../src/tasks/held-tasks.ts";
 import { LoanService } from "../../src/tasks/loan-service.ts";
 import { NO_REQUIREMENTS, type Offer } from "../../src/tasks/match-task.ts";
+import { RenewalWriter } from "../../src/tasks/renewal-writer.ts";
 import { findDue } from "../../src/tasks/requirement-store.ts";
 import type { TaskChange } from "../../src/tasks/task-change.ts";
 import type { TaskRules } from "../../src/tasks/task-rules.ts";
@@ -83,14 +84,12 @@ export async function startTaskFixture(rules: Partial<TaskRules> = {}): Promise<
   const announce = (changes: readonly TaskChange[]) => waiting.announce(changes);
   const claims = new ClaimService(db, allRules, waiting, new ClaimWriter(db, allRules, announce));
   const cordoned: CordonChange[] = [];
-  const completions = new CompletionWriter(db, announce);
-  const loans = new LoanService(
-    db,
-    allRules,
-    waiting,
-    completions,
-    (changes) => void cordoned.push(...changes),
-  );
+  const writers = {
+    renewals: new RenewalWriter(db, allRules, announce),
+    completions: new CompletionWriter(db, announce),
+  };
+  const onCordoned = (changes: readonly CordonChange[]) => void cordoned.push(...changes);
+  const loans = new LoanService(db, allRules, waiting, writers, onCordoned);
   const unlimited = { errorsPerAgent: 0, errors: 0, pendingTasks: 0, payloadBytes: 0 };
   const quotas = new Quotas(db, unlimited, () => {});
   const writer = new HeartbeatWriter(
