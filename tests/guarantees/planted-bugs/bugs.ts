@@ -242,8 +242,8 @@ export async function authenticate(access: TokenAccess, header: string | null, m
     edits: [
       {
         file: "events/outbox.ts",
-        find: /await tx\.execute\(sql`/,
-        replace: "await own.db.execute(sql`",
+        find: /await tx\.execute\(eventInsert/,
+        replace: "await own.db.execute(eventInsert",
       },
       {
         file: "events/outbox.ts",
