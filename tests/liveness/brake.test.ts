@@ -31,23 +31,25 @@ async function sweepOnce(): Promise<void> {
 
 /** Agents that were heard and hold a task each, whose lease has ended. */
 async function fleetOf(size: number): Promise<AgentCaller[]> {
-  const agents: AgentCaller[] = [];
-  for (let number = 1; number <= size; number += 1) {
-    const agent = await fixture.enroll(`agent-${number}`);
-    await fixture.beat(agent);
-    await fixture.add({ kind: agent.agentName });
-    await fixture.claim(agent, 1, [agent.agentName]);
-    agents.push(agent);
-  }
-  return agents;
+  return await Promise.all(
+    Array.from({ length: size }, async (_, number) => {
+      const agent = await fixture.enroll(`agent-${number}`);
+      await fixture.beat(agent);
+      await fixture.add({ kind: agent.agentName });
+      await fixture.claim(agent, 1, [agent.agentName]);
+      return agent;
+    }),
+  );
 }
 
 async function silenceAll(agents: AgentCaller[], seconds: number): Promise<void> {
-  for (const agent of agents) {
-    await silence(fixture, agent, seconds);
-    await fixture.database.sql`
-      UPDATE tasks SET lease_expires_at = clock_timestamp() - interval '1 second' WHERE agent_id = ${agent.agentId}`;
-  }
+  await Promise.all(
+    agents.map(async (agent) => {
+      await silence(fixture, agent, seconds);
+      await fixture.database.sql`
+        UPDATE tasks SET lease_expires_at = clock_timestamp() - interval '1 second' WHERE agent_id = ${agent.agentId}`;
+    }),
+  );
 }
 
 /** How many tasks are lent. */

@@ -17,6 +17,7 @@ beforeAll(async () => {
 afterAll(() => plane.stop());
 
 interface Answer {
+  agent: { id: string };
   secret: string;
   nextHeartbeat: string;
   entries: { subject: string; from: string; to: string; reason: string }[];
@@ -33,9 +34,10 @@ async function rest(token: string, method: string, path: string, body?: unknown)
   return (await response.json()) as Answer;
 }
 
-async function enroll(name: string): Promise<string> {
-  const { secret } = await rest(plane.operatorToken, "POST", "tokens", { role: "enrollment" });
-  return (await rest(secret, "POST", "agents:enroll", { name })).secret;
+async function enroll(name: string): Promise<{ id: string; token: string }> {
+  const enrollment = await rest(plane.operatorToken, "POST", "tokens", { role: "enrollment" });
+  const { agent, secret } = await rest(enrollment.secret, "POST", "agents:enroll", { name });
+  return { id: agent.id, token: secret };
 }
 
 const losses = async () => {
@@ -51,28 +53,37 @@ test("who beats when told to is never called offline; who stops is, within its t
   const beating = await Promise.all(["one", "two", "three"].map(enroll));
   const silent = await enroll("silent");
   const beat = (token: string) => rest(token, "POST", "agent/heartbeat", { status: "online" });
-  await beat(silent);
+  await beat(silent.token);
   const stoppedMs = performance.now();
   let over = false;
-  // Agents that keep to the interval that they are told.
-  const work = beating.map(async (token) => {
+  // Agents that keep to the interval that they are told, and for how long each was not acknowledged, at most.
+  const work = beating.map(async ({ token }) => {
+    let [since, longestMs] = [performance.now(), 0];
     while (!over) {
       const { nextHeartbeat } = await beat(token);
+      longestMs = Math.max(longestMs, performance.now() - since);
+      since = performance.now();
       await delay(Number.parseFloat(nextHeartbeat) * 1000);
     }
+    return longestMs;
   });
   try {
-    await waitFor(async () => (await losses()).length > 0, { what: "the loss", everyMs: 100 });
+    const isLost = async () => (await losses()).some(({ subject }) => subject === silent.id);
+    await waitFor(isLost, { what: "the loss", everyMs: 100 });
   } finally {
     over = true;
   }
-  await Promise.all(work);
+  const gaps = await Promise.all(work);
   expect(performance.now() - stoppedMs).toBeGreaterThan(2_900);
-  expect(await losses()).toEqual([
+  // On a machine that stands still for so long the others may be lost as well: nobody heard them in time.
+  const late = beating.filter((_, index) => (gaps[index] ?? 0) > 2_500).map(({ id }) => id);
+  const lost = (await losses()).filter(({ subject }) => !late.includes(subject));
+  expect(lost).toEqual([
     expect.objectContaining({
+      subject: silent.id,
       from: "live",
       to: "offline",
-      reason: expect.stringMatching(/^not heard for \ds$/),
+      reason: expect.stringMatching(/^not heard for \d+s$/),
     }),
   ]);
   expect(plane.output()).toMatch(/"agent":"silent","from":"live","to":"offline".*agent liveness changed/);

@@ -116,6 +116,7 @@ test("an attempt that runs too long is ended, but not for time in which nobody l
 
   await watchSince(fixture, 61);
   await sweep.settled();
+  await sweep.settled();
   expect(await taskOf(lent)).toMatchObject({ state: "pending", retries: 1, losses: 0 });
 });
 
