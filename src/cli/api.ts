@@ -75,13 +75,12 @@ interface Attempt {
 
 async function attempt<T>(connection: Connection, request: Attempt): Promise<Answer<T>> {
   const { response, text } = await exchange(connection, request);
-  if (!response.ok)
-    throw failureOfAnswer(response.status, text, response.headers.get("retry-after"), request.base);
+  if (!response.ok) throw failureOfAnswer(response.status, text, response.headers, request.base);
   try {
     // The contract says what a successful answer holds; whatever is printed of it copes with missing members.
     return { text: text.trim(), value: JSON.parse(text) as T };
   } catch {
-    throw failureOfAnswer(response.status, "", null, request.base);
+    throw failureOfAnswer(response.status, "", response.headers, request.base);
   }
 }
 

@@ -157,7 +157,7 @@ async function tokenOf(url: string, check: ServerCheck): Promise<Finding[]> {
   // A role that may not list is a good token all the same.
   if (status === 200 || status === 403)
     return [{ check: "token", state: "ok", message: `${url} accepts the token from ${token.from}.` }];
-  const { message } = failureOfAnswer(status, text, null, url);
+  const { message } = failureOfAnswer(status, text, new Headers(), url);
   const cure =
     "Use another one; where the operator's is lost, `drover tokens recover` on the server's machine makes a new one.";
   return [

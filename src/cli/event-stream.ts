@@ -88,19 +88,14 @@ async function* readStream(
       redirect: "manual",
     });
     if (!response.ok || response.body === null)
-      throw failureOfAnswer(
-        response.status,
-        await response.text(),
-        response.headers.get("retry-after"),
-        base,
-      );
+      throw failureOfAnswer(response.status, await response.text(), response.headers, base);
     let rest = "";
     for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
       clearTimeout(patience);
       patience = setTimeout(() => abort.abort(), SILENCE_MS);
       const lines = `${rest}${chunk}`.split("\n");
       rest = lines.pop() ?? "";
-      for (const line of lines) yield frameOf(line, base);
+      for (const line of lines) yield frameOf(line, response.headers, base);
     }
   } catch (error) {
     if (error instanceof Failure) throw error;
@@ -111,15 +106,15 @@ async function* readStream(
   }
 }
 
-function frameOf(line: string, base: string): Frame {
+function frameOf(line: string, headers: Headers, base: string): Frame {
   let value: unknown;
   try {
     value = JSON.parse(line);
   } catch {
-    throw failureOfAnswer(200, "", null, base);
+    throw failureOfAnswer(200, "", headers, base);
   }
   // An error after the first frame is the last one.
   if (typeof value === "object" && value !== null && "error" in value)
-    throw failureOfAnswer(200, line, null, base);
+    throw failureOfAnswer(200, line, headers, base);
   return { text: line, event: value as EventJson }; // the contract says what a frame holds
 }

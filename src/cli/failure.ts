@@ -57,12 +57,7 @@ const statusOfHttp: Readonly<Record<number, StatusName>> = {
 };
 
 /** The failure that an answer of the REST API tells: its Status where it has one, otherwise what HTTP says. */
-export function failureOfAnswer(
-  httpStatus: number,
-  body: string,
-  retryAfter: string | null,
-  url: string,
-): Failure {
+export function failureOfAnswer(httpStatus: number, body: string, headers: Headers, url: string): Failure {
   const error = statusBodyIn(body);
   const origin: ServerOrigin = {
     kind: "server",
@@ -70,9 +65,14 @@ export function failureOfAnswer(
     body: error === undefined ? undefined : body,
     violations: error === undefined ? [] : violationsIn(error.details),
     reason: error === undefined ? undefined : reasonIn(error.details),
-    retryAfterSeconds: secondsIn(retryAfter),
+    retryAfterSeconds: secondsIn(headers.get("retry-after")),
   };
-  if (error !== undefined) return new Failure(error.status, error.message, origin);
+  if (error !== undefined) {
+    const requestId = headers.get("x-request-id");
+    // The server tells its callers no more than that it failed; its log tells the rest, under this name.
+    const named = error.status === "INTERNAL" && requestId !== null ? ` (requestId ${requestId})` : "";
+    return new Failure(error.status, `${error.message}${named}`, origin);
+  }
   const status = statusOfHttp[httpStatus];
   if (status !== undefined) return new Failure(status, `${url} answered HTTP ${httpStatus}.`, origin);
   const message = `${url} answered HTTP ${httpStatus}, but not as a Drover server does.`;

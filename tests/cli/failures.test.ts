@@ -69,6 +69,17 @@ describe("refusals in words", () => {
     ]);
   });
 
+  it("tell how the server's log names the call where it tells no more itself", async () => {
+    const headers = { "x-request-id": "call-7" };
+    const json = {
+      error: { code: 500, status: "INTERNAL", message: "the server failed; its log says why", details: [] },
+    };
+    const server = await fakeServer(() => ({ status: 500, headers, json }));
+    expect((await runAgainst(server, ["agents"])).stderr).toBe(
+      "error: the server failed; its log says why (requestId call-7)\n",
+    );
+  });
+
   it("name the reason that programs compare", async () => {
     const info = { "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: "AGENT_IN_ERROR" };
     const server = await fakeServer(() => refusal(400, "FAILED_PRECONDITION", "It is in error.", [info]));
