@@ -3,7 +3,8 @@ import type { AgentProfile, LockedState } from "../agents/agent-store.ts";
 import { type AuditChange, appendAudit } from "../audit/audit-log.ts";
 import { exchangeCommands } from "../commands/command-service.ts";
 import { type ReportedError, storeErrors } from "../error-reports/error-report-service.ts";
-import { agentChanged, type EventDraft } from "../events/event.ts";
+import { scrubText } from "../error-reports/scrub-secrets.ts";
+import { agentChanged, type EventDraft, shortText } from "../events/event.ts";
 import { appendEvents } from "../events/outbox.ts";
 import type { AgentCaller } from "../identity/caller.ts";
 import type { Quotas } from "../quotas/quotas.ts";
@@ -332,9 +333,10 @@ function saysLittle(profile: AgentProfile): boolean {
   return profile.capabilities === undefined && profile.deviceInfo === undefined;
 }
 
+/** Kept with every task that fails by it: so it is short, and without secrets. */
 function failureReason({ error }: Heartbeat): string {
   return error?.severity === "fatal"
-    ? "the agent reported a fatal error"
+    ? `the agent reported a fatal error: ${shortText(scrubText(error.message))}`
     : "the agent reported that it is in error";
 }
 

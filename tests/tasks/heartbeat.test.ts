@@ -11,7 +11,13 @@ beforeAll(async () => {
 });
 afterAll(() => fixture.stop());
 
-const fatal = { error: { severity: "fatal", message: "the card fell out", context: undefined } } as const;
+const fatal = {
+  error: {
+    severity: "fatal",
+    message: `the card fell out with Bearer ${"s".repeat(40)}`,
+    context: undefined,
+  },
+} as const;
 const none = { currentTask: undefined, heldLeases: [] };
 
 async function agentWith(
@@ -132,7 +138,7 @@ describe("a fatal heartbeat", () => {
     expect((await fixture.show(others[0] ?? "")).task).toMatchObject({
       retries: 1,
       losses: 0,
-      error: { message: "the agent reported a fatal error" },
+      error: { message: "the agent reported a fatal error: the card fell out with Bearer [REDACTED]" },
     });
     const errors = await fixture.database.sql<{ task_id: string }>`
       SELECT task_id FROM error_reports WHERE agent_id = ${agent.agentId}`;
