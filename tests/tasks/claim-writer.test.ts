@@ -82,6 +82,19 @@ test("agents that claim at once get what each may run, each its first before any
   expect(dealt.map(({ length }) => length)).toEqual([2, 2, 1, 1]);
 });
 
+test("where a batch is full of bytes, those who got nothing are served by themselves", async () => {
+  const kind = "large";
+  const agents = await enroll(20, kind);
+  // What an answer would take is a column: there is no need to store megabytes.
+  await fixture.database.sql`
+    INSERT INTO tasks (project_id, id, kind, priority, max_retries, payload_bytes)
+    SELECT ${fixture.projectId}::uuid, gen_random_uuid(), ${kind}, 5, 0, 1000000 FROM generate_series(1, 20)`;
+  const answers = await claimAtOnce(agents, kind);
+  expect(answers.map(({ length }) => length)).toEqual(Array(20).fill(1));
+  // Sixteen MiB are one transaction's.
+  expect(await momentsOf(kind)).toBe(1 + 4);
+});
+
 test("claims that are refused harm no other one, and projects get their own", async () => {
   const { database, projectId } = fixture;
   const kind = "refused";
