@@ -17,6 +17,7 @@ import {
 import { type AgentFilter, type AgentOrder, listAgents, sortKeysOf } from "../agents/list-agents.ts";
 import { answerOnce } from "../idempotency/answer-once.ts";
 import { type Caller, callerOf } from "../identity/caller.ts";
+import { labelFilterOf } from "../runtime/label-filter.ts";
 import { messageSize } from "../runtime/message-size.ts";
 import type { Db } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
@@ -128,16 +129,12 @@ export function filterOf(
   projectId: string,
   request: Pick<ListAgentsRequest, "status" | "liveness" | "cordon" | "namePrefix" | "labels">,
 ): AgentFilter {
-  const pairs = request.labels.map((label): [string, string] => {
-    const at = label.indexOf("=");
-    return [label.slice(0, at), label.slice(at + 1)];
-  });
   return {
     projectId,
     statuses: request.status.map(statusFromMessage),
     livenesses: request.liveness.map(livenessFromMessage),
     cordons: request.cordon.map(cordonFromMessage),
     namePrefix: request.namePrefix,
-    labels: Object.fromEntries(pairs),
+    labels: labelFilterOf(request.labels),
   };
 }

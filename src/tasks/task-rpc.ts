@@ -21,6 +21,7 @@ import { answerOnce } from "../idempotency/answer-once.ts";
 import { callerOf } from "../identity/caller.ts";
 import type { Quotas } from "../quotas/quotas.ts";
 import { packJson } from "../runtime/json-value.ts";
+import { labelFilterOf } from "../runtime/label-filter.ts";
 import { messageSize } from "../runtime/message-size.ts";
 import { invalidField } from "../runtime/refusal.ts";
 import { parseId } from "../runtime/resource-id.ts";
@@ -227,15 +228,11 @@ export async function filterOf(
 ): Promise<TaskFilter | undefined> {
   const agentId = request.agent === "" ? undefined : await findAgentId(db, projectId, request.agent);
   if (request.agent !== "" && agentId === undefined) return undefined;
-  const pairs = request.labels.map((label): [string, string] => {
-    const at = label.indexOf("=");
-    return [label.slice(0, at), label.slice(at + 1)];
-  });
   return {
     projectId,
     states: [...new Set(request.state.map(stateFromMessage))],
     kinds: request.kind,
     agentId,
-    labels: Object.fromEntries(pairs),
+    labels: labelFilterOf(request.labels),
   };
 }

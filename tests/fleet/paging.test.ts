@@ -106,6 +106,8 @@ describe("pages of agents", () => {
     );
     expect(await walk({ namePrefix: "%" })).toEqual([]);
     expect(await walk({ labels: ["zone=c"] })).toEqual([]);
+    const both = stage.operator.fleet.listAgents({ labels: ["zone=b", "zone=a"] });
+    expect(await codeOf(both)).toBe("InvalidArgument");
   });
 });
 

@@ -225,6 +225,12 @@ describe("lists", () => {
     expect(await list("orderBy=created_at&agent=lister")).toEqual(ids.slice(0, 2));
     expect(await list("agent=nobody")).toEqual([]);
     expect(await list("orderBy=created_at&labels=n%3D1")).toEqual([ids[1], ids[3]]);
+    expect(await list("orderBy=created_at&labels=n%3D1&labels=n%3D1")).toEqual([ids[1], ids[3]]);
+    const both = await rest(operator, "GET", "/api/v1/tasks?labels=n%3D0&labels=n%3D1");
+    expect(both).toMatchObject({
+      status: 400,
+      body: { error: { message: expect.stringMatching(/^labels: /) } },
+    });
     expect(await list("state=failed")).toEqual([]);
     const seen: string[] = [];
     for (let token = ""; ; ) {
