@@ -23,6 +23,7 @@ import {
   TracerProvider,
 } from "@opentelemetry/sdk-trace";
 import { PerSecond } from "../runtime/per-second.ts";
+import { Refusal } from "../runtime/refusal.ts";
 import type { AroundRound } from "../runtime/round.ts";
 import type { ReportUnsent } from "./collector.ts";
 import { nameOfStatement } from "./name-of-statement.ts";
@@ -186,7 +187,8 @@ export class OtlpTracing implements Tracing {
       return result;
     } catch (error) {
       work.note({ "error.type": codeOf(error) });
-      work.end(true);
+      // What a caller may not do undoes a transaction, and is nobody's fault here.
+      work.end(!(error instanceof Refusal));
       throw error;
     }
   }

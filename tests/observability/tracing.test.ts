@@ -14,6 +14,7 @@ import { openLogPush } from "../../src/observability/log-push.ts";
 import { createLogger } from "../../src/observability/logger.ts";
 import { nameOfStatement } from "../../src/observability/name-of-statement.ts";
 import { openTracing } from "../../src/observability/tracing.ts";
+import { Refusal } from "../../src/runtime/refusal.ts";
 import { logCollectorOf, metricPushSettingsOf, tracingSettingsOf } from "../../src/telemetry-settings.ts";
 import { startControlPlane, type TestControlPlane } from "../helpers/control-plane.ts";
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from "../helpers/otlp-receiver.ts";
@@ -328,6 +329,11 @@ test("of rounds of work those are told that did something or failed, and ten a s
     throw new RangeError("broken");
   });
   await expect(failing).rejects.toThrow("broken");
+  const call = tracing?.beginCall("call", {}, new Headers());
+  for (const error of [new Refusal("not-found", "no such task"), new RangeError("broken")]) {
+    const refuse = () => tracing?.transaction(() => Promise.reject(error)) ?? Promise.resolve();
+    await expect(call?.run(refuse)).rejects.toBe(error);
+  }
   const often = around("often");
   const began = Math.floor(performance.now() / 1000);
   for (let n = 0; n < 50; n++) await often(() => statement(1));
@@ -340,6 +346,7 @@ test("of rounds of work those are told that did something or failed, and ten a s
   expect(named("failing")).toMatchObject([
     { attributes: { "error.type": "RangeError" }, status: { code: 2 } },
   ]);
+  expect(named("transaction").map(({ status }) => status.code)).toEqual([0, 2]);
   expect(named("often").length).toBeGreaterThanOrEqual(10);
   expect(named("often").length).toBeLessThanOrEqual(10 * seconds);
   const roots = ["busy", "failing", "often"].flatMap((name) => named(name).map(({ spanId }) => spanId));
