@@ -22,25 +22,42 @@ export class ServerLock {
     // The file of a lock must not be opened again by its holder, since closing any descriptor of it drops the lock;
     // so the pid, which only explains, stands in a file of its own.
     const pidFile = join(dataDir, "server.pid");
-    const file = new DatabaseSync(join(dataDir, "server.lock"));
+    const file = openLock(dataDir);
     try {
       file.exec("PRAGMA journal_mode = MEMORY");
       file.exec("BEGIN EXCLUSIVE");
+      writeFileSync(pidFile, `${process.pid}\n`);
     } catch (error) {
       file.close();
-      if (!(error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY)) throw error;
+      if (!(error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY))
+        throw notWritable(dataDir, error);
       throw new StorageStartError(
         `Another Drover server${pidFrom(pidFile)} runs on the data directory ${dataDir}; ` +
           "stop it, or give this one a directory of its own with DROVER_DATA_DIR.",
       );
     }
-    writeFileSync(pidFile, `${process.pid}\n`);
     return new ServerLock(file);
   }
 
   release(): void {
     if (this.#file.isOpen) this.#file.close();
   }
+}
+
+function openLock(dataDir: string): DatabaseSync {
+  try {
+    return new DatabaseSync(join(dataDir, "server.lock"));
+  } catch (error) {
+    throw notWritable(dataDir, error);
+  }
+}
+
+function notWritable(dataDir: string, error: unknown): StorageStartError {
+  const why = error instanceof Error ? error.message : String(error);
+  return new StorageStartError(
+    `The data directory ${dataDir} cannot be written (${why}): set DROVER_DATA_DIR to one that this user can write.`,
+    error,
+  );
 }
 
 function pidFrom(pidFile: string): string {

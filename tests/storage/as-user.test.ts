@@ -101,5 +101,10 @@ describe(isRoot ? "as root" : "as an ordinary user", () => {
     await expect(startServer(dataDir, { uid: 65533 }).serves).rejects.toThrow(
       /belongs to user 65534: start Drover as that user/,
     );
+    const closed = await createDataDir();
+    await chmod(closed, 0o555);
+    await expect(startServer(closed, { uid: 65533 }).serves).rejects.toThrow(
+      `The data directory ${closed} cannot be written (unable to open database file): set DROVER_DATA_DIR`,
+    );
   });
 });
