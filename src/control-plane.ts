@@ -75,6 +75,8 @@ import { readLongestInterval } from "./heartbeat/pace-store.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
 import type { AgentCaller, Caller } from "./identity/caller.ts";
 import { confirmCaller } from "./identity/confirm-caller.ts";
+import { findBrake } from "./liveness/apply-brakes.ts";
+import { brakeReasons } from "./liveness/brake-reasons.ts";
 import { createLeaveRpc } from "./liveness/leave-rpc.ts";
 import { LivenessSweeper } from "./liveness/liveness-sweeper.ts";
 import { offlineAfterMs } from "./liveness/thresholds.ts";
@@ -629,6 +631,10 @@ function createServices(
   const { rules, waiting, held, quotas } = tasks;
   const askedKinds: AskedKinds = (projectId) =>
     new Map([...waiting.askedKinds(projectId), ...streams.assigner.askedKinds(projectId)]);
+  const tellBrake = async (projectId: string) => {
+    const brake = await findBrake(db, projectId);
+    return brake && brakeReasons[brake];
+  };
   const revoked = (tokenIds: string[]) => {
     streams.open.end(tokenIds);
     for (const id of tokenIds) logger.info({ tokenId: formatId("token", id) }, "token revoked");
@@ -680,7 +686,7 @@ function createServices(
     }),
     serve(EventService, { ...createAuditRpc(db, resolveSubject), ...events.rpc }),
     serve(TaskService, {
-      ...createTaskRpc(db, rules, waiting, askedKinds, quotas),
+      ...createTaskRpc(db, rules, waiting, { askedKinds, tellBrake }, quotas),
       ...createBatchRpc(db, rules, waiting),
     }),
     serve(TokenService, createTokenRpc(db, revoked)),

@@ -1,4 +1,5 @@
 import { type Deafness, decideDeaf, type Hearing, isMute } from "../agents/decide-hearing.ts";
+import { brakeReasons } from "../liveness/brake-reasons.ts";
 import type { BrakeKind } from "../liveness/decide-brake.ts";
 import {
   type AgentFacts,
@@ -87,7 +88,7 @@ function tellSigns({ liveness, hearing, flapping, brake, held }: ExplainedAgent)
     });
   // To one that is well and works it makes no difference.
   if (brake !== undefined && held > 0 && liveness !== "live" && liveness !== "never")
-    signs.push({ code: "BRAKE_ENGAGED", words: brakes[brake] });
+    signs.push({ code: "BRAKE_ENGAGED", words: brakeReasons[brake] });
   return signs;
 }
 
@@ -100,13 +101,6 @@ const deafness = {
   "no-stream": "it is deaf: it beats, and the stream by which it heard of commands and tasks is gone",
   "no-echo": "it is deaf: it beats and its stream is open, and it does not answer the echo that it was sent",
 } satisfies Record<Deafness, string>;
-
-const brakes = {
-  slow: "most agents of its project vanished at once, so what those hold goes back slowly, one agent after the other",
-  waiting:
-    "the agents of its project vanished together and begin to come back, so what the others hold stays with them for now",
-  stopped: "all agents of its project vanished at once, so nothing goes back until one of them is heard",
-} satisfies Record<BrakeKind, string>;
 
 function detail({ lastSeen, statusSince, newestError }: ExplainedAgent, code: string): string {
   switch (code) {

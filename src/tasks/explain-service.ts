@@ -17,10 +17,17 @@ const MOST_AHEAD = 10_000;
 /** For which kinds agents of a project wait on this server, by agent id; empty: for any. */
 export type AskedKinds = (projectId: string) => ReadonlyMap<string, readonly string[]>;
 
+/** What is known of a project elsewhere and bears on its tasks. */
+export interface ExplainSources {
+  readonly askedKinds: AskedKinds;
+  /** Why tasks of agents that are gone do not go back at once, in a clause; undefined: they do. */
+  tellBrake(projectId: string): Promise<string | undefined>;
+}
+
 /** Explains the project's task, or throws NOT_FOUND. */
 export async function explainOneTask(
   db: Db,
-  askedKinds: AskedKinds,
+  { askedKinds, tellBrake }: ExplainSources,
   projectId: string,
   taskId: string,
 ): Promise<Explanation> {
@@ -36,7 +43,7 @@ export async function explainOneTask(
   return explainTask(
     { ...task, ...place, error: task.error?.message },
     { agents: agents.map(withAsks), total, matching },
-    holder && withAsks(holder),
+    holder && { ...withAsks(holder), brake: await tellBrake(projectId) },
   );
 }
 

@@ -43,11 +43,17 @@ export interface Candidates {
   matching: number;
 }
 
+/** The agent that holds a task, as its explanation sees it. */
+export interface HolderFacts extends AgentFacts {
+  /** Why what it holds would not go back at once if it were gone, in a clause. */
+  brake: string | undefined;
+}
+
 /** Says why a task waits and what would run it, or what became of it. */
 export function explainTask(
   task: TaskFacts,
   candidates: Candidates,
-  holder: AgentFacts | undefined,
+  holder: HolderFacts | undefined,
 ): Explanation {
   switch (task.state) {
     case "pending":
@@ -231,20 +237,29 @@ function considered(task: TaskFacts, agent: AgentFacts): Reason {
   );
 }
 
-function explainLent(task: TaskFacts, holder: AgentFacts | undefined): Explanation {
+function explainLent(task: TaskFacts, holder: HolderFacts | undefined): Explanation {
   const name = holder?.name ?? task.agentName ?? "An agent that was removed";
   const seconds = Math.round((task.remainingMs ?? 0) / 1000);
   const code = task.state === "leased" ? "LEASED" : "RUNNING";
   const work = task.state === "leased" ? "has it and has not begun" : "works on it";
   const summary = `${name} ${work}: attempt ${task.attempt}, ${seconds === 0 ? "its lease is past its end" : `${seconds} s of its lease are left`}.`;
   const trouble = holder === undefined ? [] : tellBars(holder);
-  const words = {
-    AGENT_OFFLINE: "the task returns at the end of its lease",
-    AGENT_STALE: "the task returns if the agent stays away",
-  };
   const reasons = trouble.map((each) => {
-    const then = each.code in words ? `; ${words[each.code as keyof typeof words]}` : "";
-    return aboutAgent({ id: holder?.id ?? "" }, each.code, `${name}: ${each.words}${then}.`);
+    const then = returnOf(each.code, holder?.brake);
+    return aboutAgent(
+      { id: holder?.id ?? "" },
+      each.code,
+      `${name}: ${each.words}${then === undefined ? "" : `; ${then}`}.`,
+    );
   });
   return { summary, reasons: [aboutTask(task.id, code, summary), ...reasons] };
+}
+
+/** What becomes of a task when its agent is silent. */
+function returnOf(code: string, brake: string | undefined): string | undefined {
+  if (code !== "AGENT_OFFLINE" && code !== "AGENT_STALE") return undefined;
+  if (brake !== undefined) return brake;
+  return code === "AGENT_OFFLINE"
+    ? "the task returns at the end of its lease"
+    : "the task returns if the agent stays away";
 }

@@ -28,7 +28,7 @@ import { parseId } from "../runtime/resource-id.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { cutPage, readPageRequest } from "../storage/page.ts";
 import { listAttempts } from "./attempt-store.ts";
-import { type AskedKinds, explainOneTask } from "./explain-service.ts";
+import { type ExplainSources, explainOneTask } from "./explain-service.ts";
 import type { TaskChange } from "./task-change.ts";
 import { attemptToMessage, shownTaskToMessage, stateFromMessage, taskToMessage } from "./task-message.ts";
 import { noSuchTask } from "./task-refusals.ts";
@@ -52,7 +52,7 @@ export function createTaskRpc(
   db: Db,
   rules: TaskRules,
   waiting: WaitingClaims,
-  askedKinds: AskedKinds,
+  sources: ExplainSources,
   quotas: Quotas,
 ): Omit<ServiceImpl<typeof TaskService>, "batchCancelTasks" | "batchRetryTasks"> {
   return {
@@ -125,7 +125,7 @@ export function createTaskRpc(
 
     async explainTask(request, context) {
       const { projectId } = callerOf(context);
-      return { explanation: await explainOneTask(db, askedKinds, projectId, taskUuid(request.task)) };
+      return { explanation: await explainOneTask(db, sources, projectId, taskUuid(request.task)) };
     },
 
     async listAttempts(request, context) {

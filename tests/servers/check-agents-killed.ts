@@ -1,4 +1,5 @@
 import type { Sql, TransactionSql } from "postgres";
+import { TaskState } from "../../gen/drover/v1/task_pb.js";
 import { overlappingLeases } from "../end-to-end/lease-history.ts";
 import { type EnrolledAgent, enrollAgents } from "../helpers/fleet-api.ts";
 import { waitFor } from "../helpers/wait-for.ts";
@@ -53,6 +54,8 @@ export async function wrongWhenAgentsAreKilled(cluster: Cluster, ratePerSecond: 
     await brakeIs(sql, "stopped");
     await roundsOfSweep(sql, 3);
     await expectLosses(3, "while all were gone");
+    const told = await explanationOfOne(cluster);
+    if (!told.includes("nothing goes back until one of them is heard")) problems.push(`it was told: ${told}`);
     few.restart();
     await brakeIs(sql, "slow");
     await roundsOfSweep(sql, 3);
@@ -90,6 +93,14 @@ async function enrollWithTasks({ members, operatorToken }: Cluster): Promise<Enr
   const agents = await enrollAgents(first.fleet, operator, 5);
   await operator.tasks.batchCreateTasks({ requests: agents.map(() => ({ kind: KIND })) });
   return agents;
+}
+
+/** What an operator hears of a task whose agent is gone. */
+async function explanationOfOne({ members, operatorToken }: Cluster): Promise<string> {
+  const { tasks } = members[0]?.fleet.operator(operatorToken, PROJECT) ?? {};
+  const [held] = (await tasks?.listTasks({ state: [TaskState.RUNNING], pageSize: 1 }))?.tasks ?? [];
+  const answer = await tasks?.explainTask({ task: held?.id ?? "" });
+  return (answer?.explanation?.reasons ?? []).map(({ message }) => message).join(" ");
 }
 
 const idsOf = (agents: readonly EnrolledAgent[]) => agents.map(({ uuid }) => uuid);

@@ -119,13 +119,17 @@ describe("a task", () => {
 
   test("that is lent names its agent, and what is wrong with that", () => {
     const lent = task({ state: "running", remainingMs: 41_200, agentName: "gpu-1" });
-    expect(explainTask(lent, among(), agent()).summary).toBe(
+    const holder = (more: Partial<AgentFacts> = {}, brake?: string) => ({ ...agent(more), brake });
+    expect(explainTask(lent, among(), holder()).summary).toBe(
       "gpu-1 works on it: attempt 1, 41 s of its lease are left.",
     );
-    expect(codes(explainTask(lent, among(), agent({ liveness: "offline" })))).toEqual([
-      "RUNNING",
-      "AGENT_OFFLINE",
-    ]);
+    const gone = explainTask(lent, among(), holder({ liveness: "offline" }));
+    expect(codes(gone)).toEqual(["RUNNING", "AGENT_OFFLINE"]);
+    expect(gone.reasons[1]?.message).toContain("the task returns at the end of its lease");
+    for (const liveness of ["offline", "stale"] as const) {
+      const { reasons } = explainTask(lent, among(), holder({ liveness }, "nothing goes back for now"));
+      expect(reasons[1]?.message).toMatch(/; nothing goes back for now\.$/);
+    }
   });
 
   test.each(["succeeded", "failed", "cancelled", "quarantined"] as const)("that is %s says so", (state) => {
