@@ -69,7 +69,7 @@ import type { HeartbeatListener } from "./heartbeat/heartbeat.ts";
 import { HeartbeatPacer } from "./heartbeat/heartbeat-pacer.ts";
 import { createHeartbeatRpc } from "./heartbeat/heartbeat-rpc.ts";
 import { HeartbeatService } from "./heartbeat/heartbeat-service.ts";
-import { findSuccessors, forgetOldEffects } from "./heartbeat/heartbeat-store.ts";
+import { findSuccessors, forgetOldEffects, forgetOldSessions } from "./heartbeat/heartbeat-store.ts";
 import { type HeartbeatMeasures, HeartbeatWriter } from "./heartbeat/heartbeat-writer.ts";
 import { readLongestInterval } from "./heartbeat/pace-store.ts";
 import { forgetOldAnswers } from "./idempotency/answer-once.ts";
@@ -219,6 +219,7 @@ export function createControlPlane(
     [
       forgetOldAnswers,
       forgetOldEffects,
+      (leader, batchSize) => forgetOldSessions(leader, batchSize, config.retentionAuditMs),
       forgetOldCommands,
       passes.prune,
       (lockedDb, batchSize) => pruneEvents(lockedDb, batchSize, config.retentionEventsMs),

@@ -77,6 +77,28 @@ export async function forgetOldEffects(db: Db, batchSize: number): Promise<numbe
   return rows.length;
 }
 
+/** A process that was frozen for less is still known as one that another took over from. */
+const SHORTEST_MEMORY_OF_RUNS_MS = 24 * 3_600_000;
+
+/**
+ * Forgets runs that others took over from so long ago, at most so many; resolves to how many. The newest run of an agent
+ * stays, and a day's worth in any case: a run that is forgotten would count as a new one if it came back.
+ */
+export async function forgetOldSessions(db: Db, batchSize: number, retentionMs: number): Promise<number> {
+  const ageMs = Math.max(retentionMs, SHORTEST_MEMORY_OF_RUNS_MS);
+  const rows = await db.execute(sql`
+    WITH longest AS MATERIALIZED (SELECT clock_timestamp() - ${ageMs}::float8 * interval '1 ms' AS ago)
+    DELETE FROM agent_sessions WHERE ctid = ANY (ARRAY(
+      SELECT r.ctid FROM agent_sessions r
+      WHERE r.started_at < (SELECT ago FROM longest) AND EXISTS (
+        SELECT 1 FROM agent_sessions n
+        WHERE n.project_id = r.project_id AND n.agent_id = r.agent_id AND n.epoch > r.epoch
+          AND n.started_at < (SELECT ago FROM longest))
+      ORDER BY r.started_at LIMIT ${batchSize} FOR UPDATE OF r SKIP LOCKED))
+    RETURNING 1`);
+  return rows.length;
+}
+
 /** Numbers one more stream of an agent whose row the transaction has locked; the newest one is the one that counts. */
 export async function countStream(
   tx: Tx,

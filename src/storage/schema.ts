@@ -259,6 +259,7 @@ export const agentSessions = pgTable(
   (table) => [
     primaryKey({ columns: [table.projectId, table.agentId, table.bootId] }),
     unique("agent_sessions_by_epoch").on(table.projectId, table.agentId, table.epoch),
+    index("agent_sessions_by_age").on(table.startedAt),
   ],
 );
 

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { forgetOldErrors } from "../../src/error-reports/error-report-store.ts";
+import { forgetOldSessions } from "../../src/heartbeat/heartbeat-store.ts";
 import { forgetOldTasks } from "../../src/tasks/prune-tasks.ts";
 import { startControlPlane } from "../helpers/control-plane.ts";
 import { waitFor } from "../helpers/wait-for.ts";
@@ -59,6 +60,25 @@ test("errors go by when they were last seen", async () => {
     FROM (VALUES ('gone', interval '3 hours'), ('seen again', interval '1 minute')) AS m(text, age)`;
   expect(await forgetOldErrors(db, HOUR_MS, 100)).toBe(1);
   expect(await sql`SELECT message FROM error_reports`).toEqual([{ message: "seen again" }]);
+});
+
+test("runs of agents' processes go when others took over from them long ago, and never the newest", async () => {
+  const { sql, db } = fixture.database;
+  // By agent and run, the oldest first: how many days ago each began.
+  await sql`
+    INSERT INTO agent_sessions (project_id, agent_id, boot_id, epoch, started_at)
+    SELECT ${fixture.projectId}::uuid, md5(r.agent)::uuid, r.agent || r.epoch, r.epoch, now() - r.days * interval '1 day'
+    FROM (VALUES ('long', 1, 9.0), ('long', 2, 8.0), ('long', 3, 0.5), ('idle', 1, 9.0), ('late', 1, 9.0), ('late', 2, 0.1))
+      AS r(agent, epoch, days)`;
+  const left = async () =>
+    (await sql<{ run: string }>`SELECT boot_id AS run FROM agent_sessions ORDER BY 1`).map(({ run }) => run);
+  expect(await forgetOldSessions(db, 100, 30 * 24 * HOUR_MS)).toBe(0);
+  expect(await forgetOldSessions(db, 100, HOUR_MS)).toBe(1);
+  expect(await left()).toEqual(["idle1", "late1", "late2", "long2", "long3"]);
+  await sql`UPDATE agent_sessions SET started_at = started_at - interval '2 days'`;
+  expect(await forgetOldSessions(db, 1, HOUR_MS)).toBe(1);
+  expect(await forgetOldSessions(db, 100, HOUR_MS)).toBe(1);
+  expect(await left()).toEqual(["idle1", "late2", "long3"]);
 });
 
 test("a server forgets by its settings, each kind by its own, and nothing of what is at work", async () => {
