@@ -1,7 +1,7 @@
 /** Process entry: what `drover serve`, `drover db migrate`, `drover tokens recover` and `drover doctor` do. */
 import { resolve } from "node:path";
 import { type Config, readConfig, settings } from "./config.ts";
-import { createControlPlane, openTls } from "./control-plane.ts";
+import { createControlPlane } from "./control-plane.ts";
 import { type Examination, examine as look } from "./doctor/examine.ts";
 import { scrubJson } from "./error-reports/scrub-secrets.ts";
 import { callFields } from "./observability/call-scope.ts";
@@ -16,6 +16,7 @@ import { migrateDatabase } from "./storage/migrate.ts";
 import { createPostgres } from "./storage/postgres.ts";
 import { logCollectorOf, tracingSettingsOf } from "./telemetry-settings.ts";
 import { ensureOperatorToken, recoverOperatorToken as recover } from "./tokens/operator-token.ts";
+import { openTls } from "./wiring/open-tls.ts";
 
 export { settings };
 

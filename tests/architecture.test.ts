@@ -37,6 +37,8 @@ const floors: Record<string, number> = {
   rpc: 4.1,
   "main.ts": 5,
   "control-plane.ts": 5,
+  // What control-plane is put together of.
+  wiring: 5,
   "server-metrics.ts": 5,
   "server-file.ts": 5,
   "config.ts": 5,

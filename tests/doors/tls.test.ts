@@ -26,9 +26,9 @@ import {
 } from "../../src/agent-sdk/agent-client.ts";
 import { fetchWith } from "../../src/cli/tls-fetch.ts";
 import { readConfig } from "../../src/config.ts";
-import { openTls } from "../../src/control-plane.ts";
 import { scrubJson } from "../../src/error-reports/scrub-secrets.ts";
 import { createLogger } from "../../src/observability/logger.ts";
+import { openTls } from "../../src/wiring/open-tls.ts";
 import {
   type Authority,
   createAuthority,
