@@ -1,10 +1,7 @@
-import { unauthenticated } from "../identity/unauthenticated.ts";
 import type { Tracing } from "../observability/tracing.ts";
-import type { Service } from "../runtime/service.ts";
 import type { Db, Tx } from "../storage/database.ts";
 import { GatheredCalls, type SentCall } from "./gathered-calls.ts";
 import { type LoanKey, type Progress, renewFreeLoans } from "./loan-store.ts";
-import { takeTogether } from "./take-together.ts";
 import { recordAllChanges, startOf, type TaskChange } from "./task-change.ts";
 import type { TaskRules } from "./task-rules.ts";
 
@@ -23,13 +20,8 @@ export interface RenewedLease {
   remainingMs: number;
 }
 
-/**
- * Renews loans for agents of all doors and streams, gathered in batches; each is answered after the commit. It takes what
- * is plain, and waits for nobody: whoever sent something else takes it by itself.
- */
-export class RenewalWriter implements Service {
-  readonly #calls: GatheredCalls<SentRenewal, RenewedLease | undefined>;
-
+/** Renews loans for agents of all doors and streams. It takes what is plain, and waits for nobody. */
+export class RenewalWriter extends GatheredCalls<SentRenewal, RenewedLease> {
   /** `announce` hears of changes once they are committed. */
   constructor(
     db: Db,
@@ -37,42 +29,19 @@ export class RenewalWriter implements Service {
     announce: (changes: readonly TaskChange[]) => void,
     tracing?: Tracing,
   ) {
-    this.#calls = new GatheredCalls({
+    super({
+      db,
       words: "updates",
       keyOf: ({ key }) => key.taskId,
-      async take(sent, settle) {
-        const { leaseMs: remainingMs } = rules;
-        const { revoked, result } = await takeTogether(db, sent, (tx, left) =>
-          renewAll(tx, left, remainingMs),
-        );
-        announce(result?.changes ?? []);
-        for (const [place, { caller, key }] of sent.entries()) {
-          if (revoked.has(caller)) settle(place, Promise.reject(unauthenticated()));
-          else {
-            const lease = { leaseEpoch: key.leaseEpoch, remainingMs };
-            settle(place, { kind: "done", result: result?.taskIds.has(key.taskId) ? lease : undefined });
-          }
-        }
-      },
+      take: (tx, sent) => renewAll(tx, sent, rules.leaseMs),
+      announce,
       tracing,
     });
   }
 
-  async start(): Promise<void> {
-    await this.#calls.start();
-  }
-
-  async stop(): Promise<void> {
-    await this.#calls.stop();
-  }
-
-  /**
-   * Resolves to the lease when it is durable, and to undefined where nothing was written because it is no plain case.
-   * Throws UNAUTHENTICATED, RESOURCE_EXHAUSTED, UNAVAILABLE.
-   */
-  async submit(renewal: SentRenewal): Promise<RenewedLease | undefined> {
+  override async submit(renewal: SentRenewal): Promise<RenewedLease | undefined> {
     if ((renewal.progress.checkpoint?.bytes ?? 0) > MOST_BYTES) return undefined;
-    return await this.#calls.submit(renewal);
+    return await super.submit(renewal);
   }
 }
 
@@ -87,8 +56,12 @@ async function renewAll(tx: Tx, sent: readonly SentRenewal[], leaseMs: number) {
     return loan === undefined ? [] : [{ changes: [startOf(key, loan.kind)], origin: caller }];
   });
   await recordAllChanges(tx, sets);
+  const taskIds = new Set(renewed.map(({ taskId }) => taskId));
+  const written = sent.filter(({ key }) => taskIds.has(key.taskId));
   return {
-    taskIds: new Set(renewed.map(({ taskId }) => taskId)),
     changes: sets.flatMap(({ changes }) => changes),
+    answers: new Map(
+      written.map((call) => [call, { leaseEpoch: call.key.leaseEpoch, remainingMs: leaseMs }]),
+    ),
   };
 }
