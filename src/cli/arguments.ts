@@ -34,6 +34,11 @@ export function repeatedLabel(text: string, before: Record<string, string> = {})
   return Object.fromEntries([...Object.entries(before), [key, text.slice(at + 1)]]);
 }
 
+/** Labels as a query or an action takes them, and as they are printed: each as key=value. */
+export function labelTerms(labels: Record<string, string> = {}): string[] {
+  return Object.entries(labels).map(([key, value]) => `${key}=${value}`);
+}
+
 /** A whole number of at least 1. */
 export function positiveInteger(text: string): number {
   const value = /^\d{1,9}$/.test(text) ? Number(text) : 0;

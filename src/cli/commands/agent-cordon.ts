@@ -1,12 +1,13 @@
 import { type Command, Option } from "commander";
 import { newRequestId } from "../api.ts";
-import { agentPath, repeatedLabel, repeatedOf } from "../arguments.ts";
+import { agentPath } from "../arguments.ts";
 import { instantText, orDash } from "../cell-text.ts";
 import { changeByFilter, isByFilter } from "../change-by-filter.ts";
 import { apiFor, type ClientFlags, withClientFlags } from "../client-command.ts";
 import { printJson, printLine } from "../output.ts";
-import { type AgentJson, livenesses, statuses } from "../resources.ts";
+import type { AgentJson } from "../resources.ts";
 import { parseDurationMs, protoDuration } from "../time-arguments.ts";
+import { type AgentFilterFlags, agentFilterOf, withAgentFilter } from "./agent-filter.ts";
 
 /** What can be ordered of an agent, and of all that a filter finds. */
 interface CordonOrder {
@@ -44,22 +45,12 @@ const orders: readonly CordonOrder[] = [
 
 export function addAgentCordon(group: Command): void {
   for (const order of orders) {
-    const command = group
-      .command(order.verb)
-      .description(order.description)
-      .argument("[name]", "one agent; or a filter instead")
-      .option(
-        "--status <status>",
-        `only with this status; may be repeated: ${statuses.join(", ")}`,
-        repeatedOf(statuses),
-      )
-      .option(
-        "--liveness <liveness>",
-        `only with this liveness; may be repeated: ${livenesses.join(", ")}`,
-        repeatedOf(livenesses),
-      )
-      .option("--label <key=value>", "only with this label; may be repeated", repeatedLabel)
-      .option("--name-prefix <prefix>", "only agents whose name begins so")
+    const command = withAgentFilter(
+      group
+        .command(order.verb)
+        .description(order.description)
+        .argument("[name]", "one agent; or a filter instead"),
+    )
       .addOption(
         new Option("--all", "all there are").conflicts(["status", "liveness", "label", "namePrefix"]),
       )
@@ -78,11 +69,7 @@ export function addAgentCordon(group: Command): void {
   }
 }
 
-interface CordonFlags extends ClientFlags {
-  status?: string[];
-  liveness?: string[];
-  label?: Record<string, string>;
-  namePrefix?: string;
+interface CordonFlags extends ClientFlags, AgentFilterFlags {
   all?: true;
   yes?: true;
   reason?: string;
@@ -94,8 +81,7 @@ async function orderCordon(order: CordonOrder, name: string | undefined, flags: 
   const deadline = flags.deadline === undefined ? undefined : protoDuration(flags.deadline);
   const byFilter = isByFilter(name, [status, liveness, label, namePrefix, all], "an agent's name");
   if (byFilter || name === undefined) {
-    const labels = Object.entries(label ?? {}).map(([key, value]) => `${key}=${value}`);
-    const filter = { status, liveness, labels, namePrefix };
+    const filter = agentFilterOf(flags);
     await changeByFilter<AgentJson>(apiFor(flags), flags, {
       plural: "agents",
       singular: "agent",

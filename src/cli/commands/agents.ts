@@ -1,6 +1,6 @@
 import { Argument, type Command, Option } from "commander";
 import { newRequestId } from "../api.ts";
-import { agentPath, repeatedLabel, repeatedOf } from "../arguments.ts";
+import { agentPath, repeatedOf } from "../arguments.ts";
 import { instantText, orDash, pairsText, toneOf } from "../cell-text.ts";
 import {
   apiFor,
@@ -15,9 +15,10 @@ import { commandGroup } from "../command-group.ts";
 import { agree, requireTerminal } from "../confirm.ts";
 import { listPages } from "../list-pages.ts";
 import { note, printJson, printLine, printPairs } from "../output.ts";
-import { type AgentJson, type CommandJson, livenesses, statuses } from "../resources.ts";
+import type { AgentJson, CommandJson } from "../resources.ts";
 import type { Column } from "../table.ts";
 import { addAgentCordon, cordonText } from "./agent-cordon.ts";
+import { type AgentFilterFlags, agentFilterOf, withAgentFilter } from "./agent-filter.ts";
 import { addAgentSessions } from "./agent-sessions.ts";
 
 const cordons = ["none", "draining", "cordoned"];
@@ -28,24 +29,13 @@ export function addAgents(program: Command): void {
   const group = commandGroup(program, "agents", "see and look after the project's agents");
   const list = group
     .command("list", { isDefault: true })
-    .description("list agents (this is what `drover agents` does)")
-    .option(
-      "--status <status>",
-      `only with this status; may be repeated: ${statuses.join(", ")}`,
-      repeatedOf(statuses),
-    )
-    .option(
-      "--liveness <liveness>",
-      `only with this liveness; may be repeated: ${livenesses.join(", ")}`,
-      repeatedOf(livenesses),
-    )
+    .description("list agents (this is what `drover agents` does)");
+  withAgentFilter(list)
     .option(
       "--cordon <cordon>",
       `only with this cordon; may be repeated: ${cordons.join(", ")}`,
       repeatedOf(cordons),
     )
-    .option("--label <key=value>", "only with this label; may be repeated", repeatedLabel)
-    .option("--name-prefix <prefix>", "only agents whose name begins so")
     .addOption(new Option("--order-by <order>", "the order").choices(orders));
   withClientFlags(withListFlags(list)).action(listAgents);
   withClientFlags(group.command("get").description("show one agent").argument("<name>")).action(getAgent);
@@ -71,24 +61,13 @@ export function addAgents(program: Command): void {
   ).action(removeAgent);
 }
 
-interface ListAgentsFlags extends ClientFlags, ListFlags {
-  status?: string[];
-  liveness?: string[];
+interface ListAgentsFlags extends ClientFlags, ListFlags, AgentFilterFlags {
   cordon?: string[];
-  label?: Record<string, string>;
-  namePrefix?: string;
   orderBy?: string;
 }
 
 async function listAgents(flags: ListAgentsFlags): Promise<void> {
-  const query = {
-    status: flags.status,
-    liveness: flags.liveness,
-    cordon: flags.cordon,
-    labels: Object.entries(flags.label ?? {}).map(([key, value]) => `${key}=${value}`),
-    namePrefix: flags.namePrefix,
-    orderBy: flags.orderBy,
-  };
+  const query = { ...agentFilterOf(flags), cordon: flags.cordon, orderBy: flags.orderBy };
   const listing = await listPages<AgentJson>(
     apiFor(flags),
     "/api/v1/agents",

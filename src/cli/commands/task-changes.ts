@@ -1,11 +1,12 @@
 import { type Command, Option } from "commander";
 import { newRequestId } from "../api.ts";
-import { repeated, repeatedLabel, repeatedOf, taskPath } from "../arguments.ts";
+import { repeatedOf, taskPath } from "../arguments.ts";
 import { orDash } from "../cell-text.ts";
 import { changeByFilter, isByFilter } from "../change-by-filter.ts";
 import { apiFor, type ClientFlags, withClientFlags } from "../client-command.ts";
 import { printJson, printLine } from "../output.ts";
 import type { TaskJson } from "../resources.ts";
+import { type TaskFilterFlags, taskFilterOf, withTaskFilter } from "./task-filter.ts";
 
 /** What can be done to a task, and to all that a filter finds. */
 interface TaskChange {
@@ -44,19 +45,17 @@ export function addTaskChanges(group: Command): void {
   for (const change of [cancel, retry]) {
     const { verb, description, reason, states, byDefault } = change;
     const others = byDefault.length === states.length ? "" : `; when left out: ${byDefault.join(", ")}`;
+    const command = group
+      .command(verb)
+      .description(description)
+      .argument("[id]", "one task; or a filter instead")
+      .option(
+        "--state <state>",
+        `only in this state; may be repeated: ${states.join(", ")}${others}`,
+        repeatedOf(states),
+      );
     withClientFlags(
-      group
-        .command(verb)
-        .description(description)
-        .argument("[id]", "one task; or a filter instead")
-        .option(
-          "--state <state>",
-          `only in this state; may be repeated: ${states.join(", ")}${others}`,
-          repeatedOf(states),
-        )
-        .option("--kind <kind>", "only of this kind; may be repeated", repeated)
-        .option("--agent <agent>", "only what this agent holds or ended, by its name")
-        .option("--label <key=value>", "only with this label; may be repeated", repeatedLabel)
+      withTaskFilter(command)
         .addOption(new Option("--all", "all there are").conflicts(["state", "kind", "agent", "label"]))
         .option("--yes", "do not ask before a filter's tasks are changed")
         .option("--reason <words>", reason),
@@ -64,11 +63,8 @@ export function addTaskChanges(group: Command): void {
   }
 }
 
-interface ChangeFlags extends ClientFlags {
+interface ChangeFlags extends ClientFlags, TaskFilterFlags {
   state?: string[];
-  kind?: string[];
-  agent?: string;
-  label?: Record<string, string>;
   all?: true;
   yes?: true;
   reason?: string;
@@ -78,8 +74,7 @@ async function changeTasks(change: TaskChange, id: string | undefined, flags: Ch
   const { state, kind, agent, label, all, reason } = flags;
   const byFilter = isByFilter(id, [state, kind, agent, label, all], "a task's id");
   if (byFilter || id === undefined) {
-    const labels = Object.entries(label ?? {}).map(([key, value]) => `${key}=${value}`);
-    const filter = { kind, agent, labels };
+    const filter = taskFilterOf(flags);
     await changeByFilter<TaskJson>(apiFor(flags), flags, {
       plural: "tasks",
       singular: "task",

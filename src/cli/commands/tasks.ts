@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { newRequestId } from "../api.ts";
-import { integerBetween, repeated, repeatedLabel, repeatedOf, taskPath } from "../arguments.ts";
+import { integerBetween, labelTerms, repeated, repeatedLabel, repeatedOf, taskPath } from "../arguments.ts";
 import { instantText, orDash, pairsText, toneOf } from "../cell-text.ts";
 import {
   apiFor,
@@ -21,6 +21,7 @@ import { parseDurationMs, parseMoment, protoDuration } from "../time-arguments.t
 import { addTaskAttempts } from "./task-attempts.ts";
 import { addTaskBatch } from "./task-batch.ts";
 import { addTaskChanges } from "./task-changes.ts";
+import { type TaskFilterFlags, taskFilterOf, withTaskFilter } from "./task-filter.ts";
 
 const states = ["pending", "leased", "running", "succeeded", "failed", "cancelled", "quarantined"];
 const orders = ["created_at", "created_at desc"];
@@ -34,11 +35,8 @@ export function addTasks(program: Command): void {
       "--state <state>",
       `only in this state; may be repeated: ${states.join(", ")}`,
       repeatedOf(states),
-    )
-    .option("--kind <kind>", "only of this kind; may be repeated", repeated)
-    .option("--agent <agent>", "only what this agent holds or ended, by its name")
-    .option("--label <key=value>", "only with this label; may be repeated", repeatedLabel)
-    .addOption(new Option("--order-by <order>", "the order").choices(orders));
+    );
+  withTaskFilter(list).addOption(new Option("--order-by <order>", "the order").choices(orders));
   withClientFlags(withListFlags(list)).action(listTasks);
   withClientFlags(group.command("get").description("show one task").argument("<id>")).action(getTask);
   withClientFlags(
@@ -81,22 +79,13 @@ function withTaskFlags(command: Command): Command {
     .option("--label <key=value>", "a label; may be repeated", repeatedLabel);
 }
 
-interface ListTasksFlags extends ClientFlags, ListFlags {
+interface ListTasksFlags extends ClientFlags, ListFlags, TaskFilterFlags {
   state?: string[];
-  kind?: string[];
-  agent?: string;
-  label?: Record<string, string>;
   orderBy?: string;
 }
 
 async function listTasks(flags: ListTasksFlags): Promise<void> {
-  const query = {
-    state: flags.state,
-    kind: flags.kind,
-    agent: flags.agent,
-    labels: Object.entries(flags.label ?? {}).map(([key, value]) => `${key}=${value}`),
-    orderBy: flags.orderBy,
-  };
+  const query = { ...taskFilterOf(flags), state: flags.state, orderBy: flags.orderBy };
   const listing = await listPages<TaskJson>(apiFor(flags), "/api/v1/tasks", "tasks", query, limitOf(flags));
   printListing(flags, listing, columns, "tasks");
 }
@@ -173,7 +162,9 @@ function describe(task: TaskJson): [string, string][] {
     ["labels", pairsText(task.labels)],
     [
       "requires",
-      orDash([...(task.requiredCapabilities ?? []), ...requiredLabels(task)].join(", ") || undefined),
+      orDash(
+        [...(task.requiredCapabilities ?? []), ...labelTerms(task.requiredLabels)].join(", ") || undefined,
+      ),
     ],
     ["not before", instantText(task.notBefore)],
     ["checkpoint", jsonText(task.checkpoint)],
@@ -186,10 +177,6 @@ function describe(task: TaskJson): [string, string][] {
     ["finished", instantText(task.finishedAt)],
     ["stale results", stale.length === 0 ? orDash(undefined) : stale.map(staleText).join("; ")],
   ];
-}
-
-function requiredLabels({ requiredLabels: labels = {} }: TaskJson): string[] {
-  return Object.entries(labels).map(([key, value]) => `${key}=${value}`);
 }
 
 function progressText({ progress, detail }: TaskJson): string {
