@@ -96,6 +96,7 @@ describe("a connection that PostgreSQL ends", () => {
       await tx.execute(sql`INSERT INTO kept VALUES (2)`).catch(() => {});
     }).catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ kind: "unavailable", outcome: "not-committed" });
+    await unseenEnds();
     expect(await database.sql`SELECT n FROM kept`).toEqual([]);
   });
 
